@@ -1,0 +1,20 @@
+//! Compiles the `.proto` files with protox, so that no `protoc` is needed on the machine.
+
+use std::error::Error;
+
+const FILES: [&str; 5] = [
+    "proto/common.proto",
+    "proto/checkpoint.proto",
+    "proto/worker.proto",
+    "proto/data.proto",
+    "proto/client.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! Configuration of the built-in sources, operators and sinks, as it travels in
+//! `VertexPlan.config_json`. The JobManager writes it from a checked job file (defaults filled in,
+//! paths absolute); the TaskManager reads it. Checking and messages belong to the job file's parser.
+
+use serde::{Deserialize, Serialize};
+
+/// Type of a column. The names are the job file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    /// 64-bit signed integer.
+    Int64,
+    /// 64-bit floating point.
+    Float64,
+    /// UTF-8 text.
+    Utf8,
+    /// `true` or `false`.
+    Boolean,
+    /// Microseconds since the epoch, UTC; RFC 3339 in text.
+    Timestamp,
+}
+
+impl ColumnType {
+    /// The job file's name of the type.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int64 => "int64",
+            Self::Float64 => "float64",
+            Self::Utf8 => "utf8",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp",
+        }
+    }
+
+    /// The type of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [
+            Self::Int64,
+            Self::Float64,
+            Self::Utf8,
+            Self::Boolean,
+            Self::Timestamp,
+        ]
+        .into_iter()
+        .find(|t| t.name() == name)
+    }
+}
+
+/// A named, typed column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnSpec {
+    /// Name in the file's header or of the computed value.
+    pub name: String,
+    /// Its type.
+    pub data_type: ColumnType,
+}
+
+/// `source: sequence`: rows `{value: int64, at: timestamp}`, with `keys` also `key = value % keys`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SequenceSpec {
+    /// First value.
+    pub start: i64,
+    /// One past the last value; absent: unbounded.
+    pub end: Option<i64>,
+    /// Rows per second of the whole vertex; absent: unlimited.
+    pub rate: Option<f64>,
+    /// Adds the column `key = value % keys`.
+    pub keys: Option<i64>,
+}
+
+/// Text format of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileFormat {
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+/// What to do with a row that doesn't parse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// Fail the task, naming file and line.
+    Fail,
+    /// Skip the row and count it.
+    Skip,
+}
+
+/// `source: files`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FilesSourceSpec {
+    /// A file, a directory (not recursive) or a glob; absolute.
+    pub path: String,
+    /// Format of the files.
+    pub format: FileFormat,
+    /// Unparsable rows.
+    pub on_error: OnError,
+    /// Rows per second of the whole vertex; absent: unlimited.
+    pub rate: Option<f64>,
+    /// Columns to read, in job-file order.
+    pub columns: Vec<ColumnSpec>,
+}
+
+/// A literal of the job file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Literal {
+    /// `true`, `false`.
+    Boolean(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction or exponent.
+    Float(f64),
+    /// Text; for timestamps RFC 3339.
+    Text(String),
+}
+
+/// Comparison of a predicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompareOp {
+    /// `=`
+    #[serde(rename = "=")]
+    Eq,
+    /// `!=`
+    #[serde(rename = "!=")]
+    Ne,
+    /// `<`
+    #[serde(rename = "<")]
+    Lt,
+    /// `<=`
+    #[serde(rename = "<=")]
+    Le,
+    /// `>`
+    #[serde(rename = ">")]
+    Gt,
+    /// `>=`
+    #[serde(rename = ">=")]
+    Ge,
+}
+
+/// `where` of a filter. A comparison with null is false (so is its `not`'s operand, before negation).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Predicate {
+    /// Column compared with a literal.
+    Compare {
+        /// Column name.
+        column: String,
+        /// Operator.
+        op: CompareOp,
+        /// Right-hand side.
+        value: Literal,
+    },
+    /// Column is null.
+    IsNull {
+        /// Column name.
+        column: String,
+    },
+    /// Column is not null.
+    NotNull {
+        /// Column name.
+        column: String,
+    },
+    /// Column equals one of the literals.
+    In {
+        /// Column name.
+        column: String,
+        /// The literals.
+        values: Vec<Literal>,
+    },
+    /// Every part holds.
+    All(Vec<Predicate>),
+    /// At least one part holds.
+    Any(Vec<Predicate>),
+    /// The part doesn't hold.
+    Not(Box<Predicate>),
+}
+
+/// `operator: filter`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FilterSpec {
+    /// Rows for which it holds pass.
+    pub predicate: Predicate,
+}
+
+/// Aggregate function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Function {
+    /// Rows (`*`) or non-null values.
+    Count,
+    /// Sum; of int64 it is int64 and overflow fails the job.
+    Sum,
+    /// Smallest value.
+    Min,
+    /// Largest value.
+    Max,
+    /// Mean, float64.
+    Avg,
+}
+
+/// One computed column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComputeSpec {
+    /// Name of the result.
+    pub name: String,
+    /// Function.
+    pub function: Function,
+    /// Input column; `None` is `*` (count only).
+    pub column: Option<String>,
+}
+
+/// When an aggregate emits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Emit {
+    /// Each key's last row, at the end of input.
+    Final,
+    /// The key's new row after each change.
+    Changes,
+}
+
+/// `operator: aggregate`, keyed and running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AggregateSpec {
+    /// Key columns, in job-file order.
+    pub group_by: Vec<String>,
+    /// When rows are emitted.
+    pub emit: Emit,
+    /// Computed columns, in job-file order.
+    pub compute: Vec<ComputeSpec>,
+}
+
+/// What a files sink does with final files already below its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IfExists {
+    /// Refuse the job.
+    Refuse,
+    /// Add files beside them.
+    Append,
+    /// Delete them before the first attempt.
+    Replace,
+}
+
+/// Delivery guarantee of a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Two-phase: output appears when the checkpoint that lists it is complete.
+    ExactlyOnce,
+    /// Output appears as it is written.
+    AtLeastOnce,
+}
+
+/// `sink: files`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FilesSinkSpec {
+    /// Directory; absolute.
+    pub path: String,
+    /// Format of the files.
+    pub format: FileFormat,
+    /// Guarantee.
+    pub delivery: Delivery,
+    /// Existing files.
+    pub if_exists: IfExists,
+}
+
+/// `sink: blackhole`: counts and drops.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlackholeSpec {}
