@@ -1,1 +1,26 @@
-//! Placeholder while the crate is being laid out.
+//! The pure centre of Regent: what the replicated log means.
+//!
+//! [`Machine::apply`] takes one committed log entry and changes the state; it is the only place
+//! that does. Time, ids and randomness come in with the entry, so that replaying the log gives the
+//! same bytes and the same hash on every replica. What must happen outside goes out as values:
+//! changes for the store, effects that wake the leader's reconcilers.
+//!
+//! The rules of `docs/protocol.md` that depend on the order of events are decided here: epochs,
+//! deduplication, attempt tokens, restore points, the artefact ledger, dirty and clean results.
+//!
+//! This crate knows nothing of Raft, networks, disks, clocks or tasks. Replication is
+//! `regent-ha`'s, bytes on disk `regent-storage`'s, deeds are `regent-coordinator`'s.
+
+pub mod codec;
+pub mod command;
+pub mod graph;
+pub mod ids;
+pub mod key;
+pub mod model;
+pub mod response;
+
+pub use command::{Command, Envelope, RequestTag};
+pub use graph::JobGraph;
+pub use ids::EntryId;
+pub use key::Key;
+pub use response::{Advice, Applied, Change, Effect, Rejection, Response};

@@ -1,0 +1,33 @@
+//! Commands about the cluster itself: reigns and feature levels.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterId, Epoch};
+
+/// The first entry of each reign. It fences older epochs, aborts all pending checkpoints, sets
+/// running jobs to RECONCILING, and opens a line in the leadership timeline.
+///
+/// Runs if `epoch` is that of its own log entry, higher than the last one announced, and of this
+/// cluster and generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnounceLeader {
+    /// The new reign; its term and node must be those of the entry itself.
+    pub epoch: Epoch,
+    /// The first announcement gives the state its cluster id; later ones must agree.
+    pub cluster_id: ClusterId,
+    /// Name of the new leader, such as `jm-1`.
+    pub node_name: String,
+    /// Address of its client API.
+    pub api: String,
+    /// Why there was an election.
+    pub cause: String,
+    /// How long, by the new leader's monotonic clock, it knew no leader before it won.
+    pub leaderless_ms: u64,
+}
+
+/// Switches on behaviour that all members understand. Only ever rises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFeatureLevel {
+    /// The new level.
+    pub level: u32,
+}
