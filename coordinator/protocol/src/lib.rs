@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod ids;
+pub mod metadata;
 pub mod spec;
 pub mod view;
 

@@ -1,0 +1,232 @@
+//! The bytes of a checkpoint's `_metadata` file: how they are framed, and how damage is told.
+//!
+//! Leader (writer) and TaskManagers (readers) share this. Where the file lies, who may write it and
+//! when it counts belong to the checkpoint coordinator; what the states in it mean, to the operators.
+
+use prost::Message;
+use thiserror::Error;
+
+use crate::v1::CheckpointMetadata;
+
+/// Name of the file inside the checkpoint's directory.
+pub const METADATA_NAME: &str = "_metadata";
+
+/// Version of the frame and of [`CheckpointMetadata`] that this program writes.
+pub const METADATA_VERSION: u32 = 1;
+
+/// Largest `_metadata` that is written or read (bytes): 1,000 vertices of 128 subtasks with inline
+/// states stay far below it, and a damaged length can't make a reader allocate without limit.
+pub const METADATA_BYTES_MAX: usize = 2 << 30;
+
+const MAGIC: [u8; 4] = *b"RGCM";
+/// Magic, version, payload length, payload crc32c; the numbers are little-endian `u32`.
+const HEADER_BYTES: usize = 16;
+
+/// Why `_metadata` bytes can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MetadataError {
+    /// Not a metadata file at all, or its first bytes are damaged.
+    #[error("not a checkpoint metadata file (wrong magic)")]
+    Magic,
+    /// Written by a program that knows a later format.
+    #[error("checkpoint metadata version {0} is not known here (known: {METADATA_VERSION})")]
+    Version(u32),
+    /// Cut short or padded.
+    #[error("checkpoint metadata has {found} bytes, expected {expected}")]
+    Length {
+        /// Bytes that should be there.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// The bytes aren't the ones that were written.
+    #[error("checkpoint metadata checksum is {found:08x}, expected {expected:08x}")]
+    Checksum {
+        /// crc32c that should come out.
+        expected: u32,
+        /// crc32c that came out.
+        found: u32,
+    },
+    /// The payload isn't the message.
+    #[error("checkpoint metadata can't be decoded: {0}")]
+    Payload(#[from] prost::DecodeError),
+}
+
+/// Length and crc32c of the whole file: what the log's checkpoint pointer and `Restore` carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataPointer {
+    /// Bytes of the file, header included.
+    pub length: u64,
+    /// crc32c over all bytes of the file, header included.
+    pub crc32c: u32,
+}
+
+impl MetadataPointer {
+    /// The pointer of these file bytes.
+    #[must_use]
+    pub fn of(file: &[u8]) -> Self {
+        Self {
+            length: file.len() as u64,
+            crc32c: crc32c::crc32c(file),
+        }
+    }
+}
+
+/// The file bytes of a checkpoint's metadata.
+///
+/// # Errors
+/// [`MetadataError::Length`] when it is larger than [`METADATA_BYTES_MAX`].
+pub fn encode_metadata(metadata: &CheckpointMetadata) -> Result<Vec<u8>, MetadataError> {
+    let length = metadata.encoded_len();
+    if length > METADATA_BYTES_MAX {
+        return Err(MetadataError::Length {
+            expected: METADATA_BYTES_MAX as u64,
+            found: length as u64,
+        });
+    }
+    let payload = metadata.encode_to_vec();
+    let mut file = Vec::with_capacity(HEADER_BYTES + payload.len());
+    file.extend_from_slice(&MAGIC);
+    file.extend_from_slice(&METADATA_VERSION.to_le_bytes());
+    file.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    file.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
+    file.extend_from_slice(&payload);
+    Ok(file)
+}
+
+/// The metadata in these file bytes, if every byte is as it was written.
+///
+/// # Errors
+/// Names what doesn't fit; never panics, whatever the bytes are.
+pub fn decode_metadata(file: &[u8]) -> Result<CheckpointMetadata, MetadataError> {
+    if file.len() < HEADER_BYTES {
+        return Err(MetadataError::Length {
+            expected: HEADER_BYTES as u64,
+            found: file.len() as u64,
+        });
+    }
+    if file[..4] != MAGIC {
+        return Err(MetadataError::Magic);
+    }
+    let version = word(file, 4);
+    if version != METADATA_VERSION {
+        return Err(MetadataError::Version(version));
+    }
+    let payload = &file[HEADER_BYTES..];
+    check_payload(payload, word(file, 8), word(file, 12))?;
+    Ok(CheckpointMetadata::decode(payload)?)
+}
+
+/// The metadata in these file bytes, if they also are the ones the pointer names.
+///
+/// # Errors
+/// Names what doesn't fit.
+pub fn verify_metadata(
+    file: &[u8],
+    pointer: MetadataPointer,
+) -> Result<CheckpointMetadata, MetadataError> {
+    let found = MetadataPointer::of(file);
+    if found.length != pointer.length {
+        return Err(MetadataError::Length {
+            expected: pointer.length,
+            found: found.length,
+        });
+    }
+    if found.crc32c != pointer.crc32c {
+        return Err(MetadataError::Checksum {
+            expected: pointer.crc32c,
+            found: found.crc32c,
+        });
+    }
+    decode_metadata(file)
+}
+
+fn check_payload(payload: &[u8], length: u32, checksum: u32) -> Result<(), MetadataError> {
+    if payload.len() as u64 != u64::from(length) {
+        return Err(MetadataError::Length {
+            expected: HEADER_BYTES as u64 + u64::from(length),
+            found: (HEADER_BYTES + payload.len()) as u64,
+        });
+    }
+    let found = crc32c::crc32c(payload);
+    if found != checksum {
+        return Err(MetadataError::Checksum {
+            expected: checksum,
+            found,
+        });
+    }
+    Ok(())
+}
+
+/// The little-endian word at `at`; the caller has checked that the header is whole.
+fn word(file: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1::VertexState;
+
+    fn sample() -> CheckpointMetadata {
+        CheckpointMetadata {
+            format_version: 1,
+            cluster_id: "c".into(),
+            checkpoint_id: 7,
+            kind: "checkpoint".into(),
+            vertices: vec![VertexState {
+                vertex: "v".into(),
+                parallelism: 2,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_version_1() {
+        let file = encode_metadata(&sample()).unwrap();
+        let hex: String = file.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            "5247434d010000001a000000c657abba080112016320072a0a636865636b706f696e7432050a01762002"
+        );
+        assert_eq!(decode_metadata(&file).unwrap(), sample());
+    }
+
+    #[test]
+    fn every_flip_and_every_cut_is_refused() {
+        let file = encode_metadata(&sample()).unwrap();
+        for at in 0..file.len() {
+            for bit in 0..8 {
+                let mut bad = file.clone();
+                bad[at] ^= 1 << bit;
+                assert!(decode_metadata(&bad).is_err(), "flip at {at}.{bit}");
+            }
+            assert!(decode_metadata(&file[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn the_pointer_is_of_the_whole_file() {
+        let file = encode_metadata(&sample()).unwrap();
+        let pointer = MetadataPointer::of(&file);
+        assert_eq!(verify_metadata(&file, pointer).unwrap(), sample());
+        let other = MetadataPointer {
+            crc32c: pointer.crc32c ^ 1,
+            ..pointer
+        };
+        assert!(matches!(
+            verify_metadata(&file, other),
+            Err(MetadataError::Checksum { .. })
+        ));
+        let longer = MetadataPointer {
+            length: pointer.length + 1,
+            ..pointer
+        };
+        assert!(matches!(
+            verify_metadata(&file, longer),
+            Err(MetadataError::Length { .. })
+        ));
+    }
+}
