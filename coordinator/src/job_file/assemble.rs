@@ -1,0 +1,239 @@
+//! From checked vertices to the graph: types flow from sources to sinks, partitions are checked
+//! against parallelism and keys, and no two places on disk get in each other's way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use regent_state::graph::{Edge, PARALLELISM_MAX, Partition, Vertex};
+
+use super::catalog::{Built, Context, Rows};
+use super::columns;
+use super::error::{Problems, quoted};
+use super::fields::Fields;
+use super::paths;
+use super::vertex::{RawInput, RawVertex, Spread};
+
+/// Column entries over all vertices; the log keeps a schema for each vertex.
+const SCHEMA_ENTRIES_MAX: usize = 50_000;
+
+/// A vertex with what its builder made of it.
+struct Placed<'n> {
+    raw: &'n RawVertex<'n>,
+    parallelism: u32,
+    partition: Option<Partition>,
+    built: Built,
+}
+
+/// Builds the vertices in `order`. `None`: problems were noted.
+pub(super) fn assemble(
+    raw: &[RawVertex<'_>],
+    order: &[usize],
+    default_parallelism: u32,
+    working_dir: &Path,
+    problems: &mut Problems,
+) -> Option<Vec<Vertex>> {
+    let mut placed: BTreeMap<&str, Placed<'_>> = BTreeMap::new();
+    let mut entries = 0;
+    for vertex in order.iter().map(|index| &raw[*index]) {
+        let parallelism = vertex.parallelism.unwrap_or(default_parallelism);
+        let input = vertex.input.as_ref();
+        let from = input.and_then(|input| placed.get(input.from));
+        if input.is_some() && from.is_none() {
+            // Its input has problems of its own, which were noted.
+            continue;
+        }
+        let one = place(vertex, parallelism, from, working_dir, problems);
+        entries += one.as_ref().map_or(0, |one| one.built.columns.len());
+        if entries > SCHEMA_ENTRIES_MAX {
+            return problems.none(vertex.id_at, || {
+                format!("the vertices have more than {SCHEMA_ENTRIES_MAX} columns together")
+            });
+        }
+        placed.extend(one.map(|one| (vertex.id, one)));
+    }
+    let in_order: Vec<Placed<'_>> = order
+        .iter()
+        .filter_map(|index| placed.remove(raw[*index].id))
+        .collect();
+    check_paths(&in_order, problems);
+    problems
+        .is_empty()
+        .then(|| in_order.into_iter().map(finished).collect())
+}
+
+fn place<'n>(
+    vertex: &'n RawVertex<'n>,
+    parallelism: u32,
+    from: Option<&Placed<'_>>,
+    working_dir: &Path,
+    problems: &mut Problems,
+) -> Option<Placed<'n>> {
+    debug_assert!((1..=PARALLELISM_MAX).contains(&parallelism));
+    let what = format!("`with` of {}", quoted(vertex.id));
+    let with = match vertex.with {
+        Some(node) => Fields::open(node, &what, vertex.listing.keys, problems)?,
+        None => Fields::absent(vertex.at),
+    };
+    let input = from.map(|from| Rows {
+        columns: &from.built.columns,
+        bounded: from.built.bounded,
+    });
+    let context = Context {
+        with,
+        input,
+        working_dir,
+    };
+    let built = (vertex.listing.build)(&context, problems);
+    let partition = match (&vertex.input, from) {
+        (Some(input), Some(from)) => {
+            let keyed_by = built.as_ref().and_then(|built| built.keyed_by.as_deref());
+            Some(partition(input, from, parallelism, keyed_by, problems)?)
+        }
+        _ => None,
+    };
+    Some(Placed {
+        raw: vertex,
+        parallelism,
+        partition,
+        built: built?,
+    })
+}
+
+fn partition(
+    input: &RawInput<'_>,
+    from: &Placed<'_>,
+    parallelism: u32,
+    keyed_by: Option<&[String]>,
+    problems: &mut Problems,
+) -> Option<Partition> {
+    let spread = match input.spread {
+        Spread::Forward if from.parallelism != parallelism => {
+            return problems.none(input.spread_at, || {
+                format!(
+                    "forward needs equal parallelism, but {} has {} and this vertex {parallelism}; \
+                     use {{ from: {}, partition: rebalance }}",
+                    quoted(input.from),
+                    from.parallelism,
+                    input.from,
+                )
+            });
+        }
+        Spread::Forward => Partition::Forward,
+        Spread::Rebalance => Partition::Rebalance,
+        Spread::Broadcast => Partition::Broadcast,
+        Spread::Hash => Partition::Hash {
+            by: hash_columns(input, from, problems)?,
+        },
+    };
+    match keyed_by {
+        Some(keys) => keyed(spread, keys, input, parallelism, problems),
+        None => Some(spread),
+    }
+}
+
+fn hash_columns(
+    input: &RawInput<'_>,
+    from: &Placed<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<String>> {
+    let known = &from.built.columns;
+    let found: Vec<String> = input
+        .by
+        .iter()
+        .filter_map(|(name, at)| columns::find(name, *at, known, problems))
+        .map(|column| column.name.clone())
+        .collect();
+    (found.len() == input.by.len()).then_some(found)
+}
+
+/// Rows of equal keys must meet in one subtask: the one that owns their key group, which follows
+/// from the keys in the operator's own order.
+fn keyed(
+    spread: Partition,
+    keys: &[String],
+    input: &RawInput<'_>,
+    parallelism: u32,
+    problems: &mut Problems,
+) -> Option<Partition> {
+    let by_keys = match &spread {
+        Partition::Hash { by } => {
+            by.len() == keys.len() && by.iter().all(|column| keys.contains(column))
+        }
+        _ => false,
+    };
+    if by_keys {
+        return Some(Partition::Hash { by: keys.to_vec() });
+    }
+    if parallelism == 1 {
+        return Some(spread);
+    }
+    problems.none(input.spread_at, || {
+        format!(
+            "with parallelism {parallelism} the rows of one group must meet: \
+             use {{ from: {}, partition: hash, by: [{}] }}",
+            input.from,
+            keys.join(", "),
+        )
+    })
+}
+
+/// A sink owns its path and everything below: no other sink, and nothing that a source reads.
+fn check_paths(placed: &[Placed<'_>], problems: &mut Problems) {
+    let mut owned: Vec<(&str, &Placed<'_>)> = Vec::new();
+    for one in placed {
+        let Some(sink) = &one.built.sink else {
+            continue;
+        };
+        let overlapping = owned
+            .iter()
+            .find(|(path, _)| paths::overlap(path, &sink.path));
+        if let Some((_, other)) = overlapping {
+            problems.add(one.built.path_at, || {
+                let (path, other) = (quoted(&sink.path), quoted(other.raw.id));
+                format!("path {path} overlaps with the path of sink {other}; give each its own")
+            });
+        }
+        owned.push((&sink.path, one));
+    }
+    for one in placed {
+        let Some((path, at)) = &one.built.reads else {
+            continue;
+        };
+        let fixed = paths::fixed_part(path);
+        if let Some((_, sink)) = owned
+            .iter()
+            .find(|(owned, _)| paths::is_at_or_below(fixed, owned))
+        {
+            problems.add(*at, || {
+                let (path, sink) = (quoted(path), quoted(sink.raw.id));
+                format!("path {path} lies where sink {sink} writes; give the sink its own path")
+            });
+        }
+    }
+}
+
+fn finished(placed: Placed<'_>) -> Vertex {
+    let Placed {
+        raw,
+        parallelism,
+        partition,
+        built,
+    } = placed;
+    let edge = raw.input.as_ref().zip(partition);
+    let inputs = edge.map(|(input, partition)| Edge {
+        from: input.from.to_owned(),
+        partition,
+    });
+    Vertex {
+        id: raw.id.to_owned(),
+        kind: raw.listing.kind,
+        operator: raw.listing.name.to_owned(),
+        parallelism,
+        inputs: inputs.into_iter().collect(),
+        config_json: built.config_json,
+        columns: built.columns,
+        bounded: built.bounded,
+        zombie_safe: built.zombie_safe,
+        sink: built.sink,
+    }
+}

@@ -1,0 +1,91 @@
+//! The job file: YAML or JSON text in, a checked job graph out.
+//!
+//! Shape, graph, types and limits are checked here, each error with line, column and the nearest
+//! valid name. Defaults are filled in, paths made absolute, and every vertex gets its normalised
+//! configuration and output schema. Nothing here touches the data's paths: whether they exist is
+//! asked of a worker. Parsing never reads the file system; only [`read_limited`] does.
+
+mod aggregate;
+mod assemble;
+mod catalog;
+mod columns;
+mod error;
+mod fields;
+mod filter;
+mod input;
+mod job;
+mod overrides;
+mod paths;
+mod scalar;
+mod settings;
+mod sinks;
+mod sources;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod topology;
+mod tree;
+mod vertex;
+
+use std::path::Path;
+
+use regent_state::JobGraph;
+
+pub use error::{JobFileError, Problem};
+use error::{Problems, Sources};
+pub use input::{parse_override, read_limited};
+
+/// The largest job file in bytes.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// A job file as it was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct JobFileSource<'a> {
+    /// YAML or JSON.
+    pub text: &'a str,
+    /// How errors call it: the path as the user wrote it.
+    pub name: &'a str,
+    /// The submitting client's directory, absolute; relative paths of the file start there.
+    pub working_dir: &'a Path,
+    /// `--set KEY=VALUE`, in order: dotted key, YAML value. `vertices.ID.with.rate` names a vertex by id.
+    pub overrides: &'a [(String, String)],
+}
+
+/// A job file that passed every check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParsedJob {
+    /// What is submitted: normalised, in topological order.
+    pub graph: JobGraph,
+    /// What is allowed but probably not meant; one line each, for stderr.
+    pub warnings: Vec<String>,
+}
+
+/// Checks a job file and builds its graph.
+///
+/// # Errors
+/// Everything found wrong, one line each, in file order.
+pub fn parse(source: JobFileSource<'_>) -> Result<ParsedJob, JobFileError> {
+    input::check_text(source.text, source.name)?;
+    let mut problems = Problems::default();
+    let job = build(&source, &mut problems);
+    problems.into_result(&Sources {
+        file: source.name,
+        overrides: source.overrides,
+    })?;
+    job.ok_or_else(|| JobFileError::whole_file(source.name, "the job file can't be used"))
+}
+
+fn build(source: &JobFileSource<'_>, problems: &mut Problems) -> Option<ParsedJob> {
+    let mut root = tree::read(source.text, 0, problems)?;
+    overrides::apply(&mut root, source.overrides, problems);
+    if !problems.is_empty() {
+        return None;
+    }
+    job::build(&root, source.working_dir, problems)
+}
+
+/// The normalised configuration of a vertex. Every type that comes here is plain data with string
+/// keys, and its numbers were checked to be finite, so that JSON can hold it.
+fn config_json(spec: &impl serde::Serialize) -> String {
+    serde_json::to_string(spec).expect("plain data with string keys is always JSON")
+}

@@ -1,0 +1,74 @@
+//! Paths of a job file: made absolute by text alone, and compared by whole segments.
+
+use std::path::Path;
+
+/// Why a path can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PathError {
+    Empty,
+    Url,
+    NotText,
+}
+
+impl PathError {
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Empty => "a path can't be empty",
+            Self::Url => "only paths of the file system are supported, not URLs",
+            Self::NotText => {
+                "the client's working directory isn't absolute UTF-8 text; use an absolute path"
+            }
+        }
+    }
+}
+
+/// The path as an absolute one without `.` and `..`. It is done by text, for the JobManager that
+/// checks the file needn't see the client's directories.
+pub(super) fn absolute(path: &str, working_dir: &Path) -> Result<String, PathError> {
+    if path.trim().is_empty() {
+        return Err(PathError::Empty);
+    }
+    let path = path.strip_prefix("file://").unwrap_or(path);
+    if path.contains("://") {
+        return Err(PathError::Url);
+    }
+    if path.starts_with('/') {
+        return Ok(normal(path));
+    }
+    match working_dir.to_str() {
+        Some(base) if base.starts_with('/') => Ok(normal(&format!("{base}/{path}"))),
+        _ => Err(PathError::NotText),
+    }
+}
+
+fn normal(path: &str) -> String {
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            name => segments.push(name),
+        }
+    }
+    format!("/{}", segments.join("/"))
+}
+
+/// Whether one of two absolute paths is the other or lies below it.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    is_at_or_below(one, other) || is_at_or_below(other, one)
+}
+
+/// Whether `path` is `root` or lies below it, by whole segments.
+pub(super) fn is_at_or_below(path: &str, root: &str) -> bool {
+    let root = root.strip_suffix('/').unwrap_or(root);
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The part of a glob that names a fixed place: every segment before the first wildcard.
+pub(super) fn fixed_part(glob: &str) -> &str {
+    match glob.find(['*', '?', '[']) {
+        Some(wildcard) => &glob[..glob[..wildcard].rfind('/').unwrap_or(0)],
+        None => glob,
+    }
+}

@@ -1,0 +1,150 @@
+//! The graph between the vertices: who feeds whom, in which order, and no circles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regent_state::graph::VertexKind;
+
+use super::error::{Problems, quoted};
+use super::suggest;
+use super::vertex::RawVertex;
+
+/// Ids named in the message about a circle; longer circles are cut.
+const CYCLE_SHOWN_MAX: usize = 10;
+
+/// The indexes of the vertices so that each comes after its input, otherwise in file order.
+/// `None`: problems were noted.
+pub(super) fn order(vertices: &[RawVertex<'_>], problems: &mut Problems) -> Option<Vec<usize>> {
+    let index_of: BTreeMap<&str, usize> = vertices
+        .iter()
+        .enumerate()
+        .map(|(index, vertex)| (vertex.id, index))
+        .collect();
+    let feeds = inputs(vertices, &index_of, problems)?;
+    let order = sorted(&feeds);
+    if order.len() < vertices.len() {
+        report_cycle(vertices, &feeds, &order, problems);
+        return None;
+    }
+    report_dead_ends(vertices, &feeds, problems);
+    problems.is_empty().then_some(order)
+}
+
+/// For each vertex the index of the one that feeds it.
+fn inputs(
+    vertices: &[RawVertex<'_>],
+    index_of: &BTreeMap<&str, usize>,
+    problems: &mut Problems,
+) -> Option<Vec<Option<usize>>> {
+    let mut feeds = Vec::with_capacity(vertices.len());
+    for vertex in vertices {
+        let Some(input) = &vertex.input else {
+            feeds.push(None);
+            continue;
+        };
+        let from = index_of.get(input.from).copied();
+        match from.map(|index| vertices[index].listing.kind) {
+            None => problems.add(input.from_at, || {
+                let ids = vertices
+                    .iter()
+                    .filter(|other| feeds_others(other) && other.id != vertex.id);
+                suggest::unknown("vertex", input.from, ids.map(|other| other.id))
+            }),
+            Some(VertexKind::Sink) => problems.add(input.from_at, || {
+                format!("{} is a sink; a sink has no output", quoted(input.from))
+            }),
+            Some(VertexKind::Source | VertexKind::Operator) => {}
+        }
+        feeds.push(from);
+    }
+    problems.is_empty().then_some(feeds)
+}
+
+fn feeds_others(vertex: &RawVertex<'_>) -> bool {
+    vertex.listing.kind != VertexKind::Sink
+}
+
+/// Takes the first vertex in file order whose input is taken already, until none is left. Those
+/// on a circle, and those fed from one, are never taken.
+fn sorted(feeds: &[Option<usize>]) -> Vec<usize> {
+    let mut fed: Vec<Vec<usize>> = vec![Vec::new(); feeds.len()];
+    let mut ready = BTreeSet::new();
+    for (index, from) in feeds.iter().enumerate() {
+        match from {
+            Some(from) => fed[*from].push(index),
+            None => drop(ready.insert(index)),
+        }
+    }
+    let mut order = Vec::with_capacity(feeds.len());
+    while let Some(index) = ready.pop_first() {
+        order.push(index);
+        ready.extend(fed[index].iter().copied());
+    }
+    order
+}
+
+fn report_cycle(
+    vertices: &[RawVertex<'_>],
+    feeds: &[Option<usize>],
+    order: &[usize],
+    problems: &mut Problems,
+) {
+    let taken: BTreeSet<usize> = order.iter().copied().collect();
+    let Some(start) = (0..vertices.len()).find(|index| !taken.contains(index)) else {
+        return;
+    };
+    // Walking against the flow from any vertex left over ends in the circle that starves it.
+    let mut on_circle = start;
+    for _ in 0..vertices.len() {
+        on_circle = feeds[on_circle].unwrap_or(on_circle);
+    }
+    let mut circle = vec![on_circle];
+    let mut next = feeds[on_circle];
+    while let Some(index) = next.filter(|index| *index != on_circle) {
+        circle.push(index);
+        next = feeds[index];
+    }
+    circle.reverse();
+    let first = circle
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, index)| **index)
+        .map_or(0, |(at, _)| at);
+    circle.rotate_left(first);
+    let vertex = &vertices[circle[0]];
+    let at = vertex
+        .input
+        .as_ref()
+        .map_or(vertex.at, |input| input.from_at);
+    problems.add(at, || {
+        format!("the vertices form a cycle: {}", spelled(vertices, &circle))
+    });
+}
+
+fn spelled(vertices: &[RawVertex<'_>], circle: &[usize]) -> String {
+    let shown: Vec<&str> = circle
+        .iter()
+        .take(CYCLE_SHOWN_MAX)
+        .map(|index| vertices[*index].id)
+        .collect();
+    let cut = if circle.len() > CYCLE_SHOWN_MAX {
+        " -> ..."
+    } else {
+        ""
+    };
+    format!("{}{cut} -> {}", shown.join(" -> "), vertices[circle[0]].id)
+}
+
+/// Rows that nobody reads are a mistake, not a sink.
+fn report_dead_ends(vertices: &[RawVertex<'_>], feeds: &[Option<usize>], problems: &mut Problems) {
+    let read: BTreeSet<usize> = feeds.iter().copied().flatten().collect();
+    for (index, vertex) in vertices.iter().enumerate() {
+        if feeds_others(vertex) && !read.contains(&index) {
+            problems.add(vertex.id_at, || {
+                let id = quoted(vertex.id);
+                format!(
+                    "vertex {id} isn't connected: nothing reads it; name it in the inputs of a sink"
+                )
+            });
+        }
+    }
+}

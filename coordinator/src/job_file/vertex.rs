@@ -1,0 +1,221 @@
+//! The shape of one vertex: its keys, read without looking at any other vertex.
+
+use regent_state::graph::VertexKind;
+
+use super::catalog::{self, Listing};
+use super::error::{Place, Problems, quoted};
+use super::fields::{self, Fields};
+use super::settings;
+use super::tree::{Node, Value};
+
+const ID_CHARS_MAX: usize = 64;
+const KEYS: [&str; 7] = [
+    "id",
+    "source",
+    "operator",
+    "sink",
+    "inputs",
+    "with",
+    "parallelism",
+];
+const KINDS: [VertexKind; 3] = [VertexKind::Source, VertexKind::Operator, VertexKind::Sink];
+const PARTITIONS: [(&str, Spread); 4] = [
+    ("forward", Spread::Forward),
+    ("hash", Spread::Hash),
+    ("rebalance", Spread::Rebalance),
+    ("broadcast", Spread::Broadcast),
+];
+
+/// A vertex as written.
+#[derive(Debug, Clone)]
+pub(super) struct RawVertex<'n> {
+    pub(super) id: &'n str,
+    pub(super) id_at: Place,
+    pub(super) at: Place,
+    pub(super) listing: &'static Listing,
+    /// Exactly one for operators and sinks, none for sources.
+    pub(super) input: Option<RawInput<'n>>,
+    /// `None`: the job's.
+    pub(super) parallelism: Option<u32>,
+    pub(super) with: Option<&'n Node>,
+}
+
+/// An input as written.
+#[derive(Debug, Clone)]
+pub(super) struct RawInput<'n> {
+    pub(super) from: &'n str,
+    pub(super) from_at: Place,
+    pub(super) spread: Spread,
+    /// Where the partition is named, or else the input.
+    pub(super) spread_at: Place,
+    /// Key columns; not empty with `hash`, empty otherwise.
+    pub(super) by: Vec<(&'n str, Place)>,
+}
+
+/// How rows are spread, before the key columns are known to exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spread {
+    Forward,
+    Hash,
+    Rebalance,
+    Broadcast,
+}
+
+/// Reads a vertex. `None`: problems were noted.
+pub(super) fn read<'n>(node: &'n Node, problems: &mut Problems) -> Option<RawVertex<'n>> {
+    let map = Fields::open(node, "a vertex", &KEYS, problems)?;
+    let id_node = map.need("id", "a vertex", problems);
+    let id = id_node.and_then(|node| id(node, problems));
+    let listing = listing(&map, problems);
+    let parallelism = match map.get("parallelism") {
+        Some(node) => settings::parallelism(node, problems).map(Some),
+        None => Some(None),
+    };
+    let input = inputs(&map, listing?, problems)?;
+    let (id, id_at) = (id?, id_node?.at);
+    let (listing, parallelism, with) = (listing?, parallelism?, map.get("with"));
+    Some(RawVertex {
+        id,
+        id_at,
+        at: map.at,
+        listing,
+        input,
+        parallelism,
+        with,
+    })
+}
+
+fn id<'n>(node: &'n Node, problems: &mut Problems) -> Option<&'n str> {
+    let id = fields::text(node, "id", problems)?;
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(allowed) {
+        return Some(id);
+    }
+    problems.none(node.at, || {
+        let found = node.describe();
+        format!("id must be 1 to {ID_CHARS_MAX} of a-z, 0-9 and `-`, found {found}")
+    })
+}
+
+fn listing(map: &Fields<'_>, problems: &mut Problems) -> Option<&'static Listing> {
+    let mut given = KINDS
+        .iter()
+        .filter_map(|kind| Some((*kind, map.entry(catalog::kind_key(*kind))?)));
+    let Some((kind, entry)) = given.next() else {
+        map.missing(problems, || {
+            "a vertex needs one of the keys `source`, `operator`, `sink`".to_owned()
+        });
+        return None;
+    };
+    if let Some((second, entry)) = given.next() {
+        let (one, two) = (catalog::kind_key(kind), catalog::kind_key(second));
+        return problems.none(entry.key_at, || {
+            format!("a vertex is exactly one of source, operator, sink; this one has `{one}` and `{two}`")
+        });
+    }
+    let name = fields::text(&entry.node, catalog::kind_key(kind), problems)?;
+    catalog::find(kind, name, entry.node.at, problems)
+}
+
+/// `Some(None)` for a source.
+fn inputs<'n>(
+    map: &Fields<'n>,
+    listing: &Listing,
+    problems: &mut Problems,
+) -> Option<Option<RawInput<'n>>> {
+    let key = catalog::kind_key(listing.kind);
+    match (listing.kind, map.entry("inputs")) {
+        (VertexKind::Source, None) => Some(None),
+        (VertexKind::Source, Some(entry)) => {
+            problems.none(entry.key_at, || "a source has no inputs".to_owned())
+        }
+        (_, None) => {
+            map.missing(problems, || {
+                format!(
+                    "{key} {} needs the key `inputs`: a list with one vertex id",
+                    listing.name
+                )
+            });
+            None
+        }
+        (_, Some(entry)) => {
+            let items = fields::list(&entry.node, "inputs", problems)?;
+            let [item] = items else {
+                let at = items.get(1).map_or(entry.node.at, |second| second.at);
+                return problems.none(at, || {
+                    format!(
+                        "{key} {} takes exactly one input, found {}",
+                        listing.name,
+                        items.len()
+                    )
+                });
+            };
+            input(item, problems).map(Some)
+        }
+    }
+}
+
+fn input<'n>(node: &'n Node, problems: &mut Problems) -> Option<RawInput<'n>> {
+    if let Value::Scalar { .. } = node.value {
+        let from = fields::text(node, "an input", problems)?;
+        let (from_at, spread, spread_at) = (node.at, Spread::Forward, node.at);
+        return Some(RawInput {
+            from,
+            from_at,
+            spread,
+            spread_at,
+            by: Vec::new(),
+        });
+    }
+    let map = Fields::open(node, "an input", &["from", "partition", "by"], problems)?;
+    let from_node = map.need("from", "an input", problems)?;
+    let from = fields::text(from_node, "from", problems)?;
+    let partition = map.get("partition");
+    let spread = match partition {
+        Some(node) => fields::choice(node, "partition", &PARTITIONS, problems)?,
+        None => Spread::Forward,
+    };
+    let spread_at = partition.map_or(from_node.at, |node| node.at);
+    let by = by(&map, spread, spread_at, problems)?;
+    Some(RawInput {
+        from,
+        from_at: from_node.at,
+        spread,
+        spread_at,
+        by,
+    })
+}
+
+fn by<'n>(
+    map: &Fields<'n>,
+    spread: Spread,
+    spread_at: Place,
+    problems: &mut Problems,
+) -> Option<Vec<(&'n str, Place)>> {
+    match (spread, map.entry("by")) {
+        (Spread::Hash, Some(entry)) => super::aggregate::column_names(&entry.node, "by", problems),
+        (Spread::Hash, None) => problems.none(spread_at, || {
+            "`partition: hash` needs `by: [column, ..]`".to_owned()
+        }),
+        (_, Some(entry)) => problems.none(entry.key_at, || {
+            "`by` belongs to `partition: hash`; add that or remove `by`".to_owned()
+        }),
+        (_, None) => Some(Vec::new()),
+    }
+}
+
+/// Two vertices can't share an id.
+pub(super) fn check_ids(vertices: &[RawVertex<'_>], problems: &mut Problems) {
+    let mut seen = std::collections::BTreeMap::new();
+    for vertex in vertices {
+        if let Some(first) = seen.insert(vertex.id, vertex.id_at) {
+            problems.add(vertex.id_at, || {
+                format!(
+                    "id {} is used twice, first in line {}",
+                    quoted(vertex.id),
+                    first.line
+                )
+            });
+        }
+    }
+}
