@@ -15,4 +15,6 @@
 
 pub mod codec;
 mod files;
+pub mod identity;
 pub mod log;
+pub mod snapshot;

@@ -36,7 +36,9 @@ mod store;
 mod view;
 mod writer;
 
+pub(crate) use error::is_disk_full;
 pub use error::{LogError, REPLACE_REPLICA};
+pub(crate) use format::{u32_at, u64_at};
 pub use queue::{Callback, Receipt};
 pub use recover::CutTail;
 pub use store::LogStore;
