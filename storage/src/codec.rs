@@ -56,6 +56,8 @@ impl Kind {
     pub const RESPONSE: Kind = Kind(14);
     /// The identity of a worker's data directory.
     pub const WORKER_IDENTITY: Kind = Kind(15);
+    /// Which directory of the state store counts.
+    pub const STATE_POINTER: Kind = Kind(16);
     /// For tests and examples.
     pub const TEST: Kind = Kind(0xfffe);
 }

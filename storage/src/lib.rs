@@ -17,4 +17,6 @@ pub mod codec;
 mod files;
 pub mod identity;
 pub mod log;
+pub mod objects;
 pub mod snapshot;
+pub mod state_store;

@@ -189,12 +189,12 @@ impl SnapshotStore {
     }
 
     /// Newest first.
-    fn files(&self) -> Result<Vec<((u64, u64), PathBuf)>, SnapshotError> {
-        let mut found: Vec<((u64, u64), PathBuf)> = file_names(&self.dir)?
+    fn files(&self) -> Result<Vec<(FileKey, PathBuf)>, SnapshotError> {
+        let mut found: Vec<(FileKey, PathBuf)> = file_names(&self.dir)?
             .into_iter()
             .filter_map(|name| Some((parse_name(&name)?, self.dir.join(name))))
             .collect();
-        found.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        found.sort_unstable_by_key(|(key, _)| std::cmp::Reverse(*key));
         Ok(found)
     }
 
@@ -230,7 +230,10 @@ fn file_names(dir: &Path) -> Result<Vec<String>, SnapshotError> {
     Ok(names)
 }
 
-fn parse_name(name: &str) -> Option<(u64, u64)> {
+/// Index and number, as in the file's name: newer is higher.
+type FileKey = (u64, u64);
+
+fn parse_name(name: &str) -> Option<FileKey> {
     let (index, number) = name
         .strip_prefix("snapshot-")?
         .strip_suffix(".snap")?

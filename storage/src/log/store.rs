@@ -1,21 +1,20 @@
 //! The handle that callers hold. Every operation is taken under one short lock (so that the order of
 //! calls is the order on disk), changes the view at once, and is written by the writer's thread.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
-use super::disk::{Disk, DiskFile, StdDisk, read_exact_at};
+use super::disk::{Disk, StdDisk, read_exact_at};
 use super::error::LogError;
 use super::format::slice_record;
 use super::queue::{Callback, Completion, Op, Receipt};
 use super::recover::{self, CutTail};
 use super::segment::segment_path;
 use super::shared::{Inner, Shared, Totals};
-use super::view::{Found, Position, Slot};
+use super::view::{Found, OpenFiles, Position, Slot};
 use super::writer::Writer;
 use super::{LogConfig, LogMetrics, LogRecord, LogState};
 
@@ -101,16 +100,15 @@ impl LogStore {
         let Some(first) = records.first() else {
             return Ok(None);
         };
-        let mut expected = first.index;
+        let first = first.index;
         let mut total = 0u64;
-        for record in &records {
+        for (expected, record) in (first..).zip(&records) {
             if record.index != expected {
                 return Err(LogError::NotContiguous {
                     expected,
                     found: record.index,
                 });
             }
-            expected += 1;
             check_size(record.payload.len(), self.shared().config.record_bytes_max)?;
             check_size(record.log_id.len(), usize::from(u16::MAX))?;
             total += record.memory() as u64;
@@ -268,13 +266,13 @@ impl LogStore {
         from: u64,
         to: u64,
         bytes_max: usize,
-    ) -> Result<(Vec<Found>, BTreeMap<u32, Arc<dyn DiskFile>>), LogError> {
+    ) -> Result<(Vec<Found>, OpenFiles), LogError> {
         let inner = self.shared().lock();
         if let Some(refusal @ LogError::Poisoned { .. }) = inner.refusal() {
             return Err(refusal);
         }
         let (first, end) = inner.view.bounds();
-        let (mut found, mut files, mut bytes) = (Vec::new(), BTreeMap::new(), 0usize);
+        let (mut found, mut files, mut bytes) = (Vec::new(), OpenFiles::new(), 0usize);
         for index in from.max(first)..to.min(end) {
             let Some(entry) = inner.view.find(index) else {
                 break;
@@ -369,7 +367,7 @@ pub(crate) fn position_of(
 /// Reads neighbouring records with few reads.
 struct SpanReader<'a> {
     dir: &'a Path,
-    files: BTreeMap<u32, Arc<dyn DiskFile>>,
+    files: OpenFiles,
     span: Option<(u32, u64, Bytes)>,
 }
 

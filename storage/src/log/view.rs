@@ -13,6 +13,9 @@ use super::disk::DiskFile;
 /// Index and opaque log id of an entry.
 pub type Position = (u64, Bytes);
 
+/// Segments by number.
+pub(crate) type OpenFiles = BTreeMap<u32, Arc<dyn DiskFile>>;
+
 /// Where an entry's record lies; `segment` 0 says not yet written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
@@ -60,7 +63,7 @@ pub(crate) struct View {
     pub(crate) vote: Option<Bytes>,
     pub(crate) committed: Option<Bytes>,
     pub(crate) flushed: Option<Position>,
-    pub(crate) files: BTreeMap<u32, Arc<dyn DiskFile>>,
+    pub(crate) files: OpenFiles,
 }
 
 impl View {
