@@ -24,7 +24,7 @@ pub(super) fn build(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
     let rows = context.input?;
     if let Some(entry) = context.with.entry("window") {
         problems.add(entry.key_at, || {
-            "windows aren't available in this version; leave `window` out to aggregate the whole input"
+            "windows aren't available in this version; without `window` the whole input is grouped"
                 .to_owned()
         });
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a job file, and where: one line each, with the place and the nearest valid name.
+//! What is wrong with a job file, and where: one line each, with its place and a remedy.
 
 use std::fmt;
 

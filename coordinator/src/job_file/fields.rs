@@ -1,5 +1,5 @@
-//! Typed reading of a tree: known keys, required keys, numbers, durations, names. Every refusal says
-//! what was expected and what was found, at the place of the value.
+//! Typed reading of a tree: known keys, required keys, numbers, durations, names. Every refusal
+//! says what was expected and what was found, at the place of the value.
 
 use super::error::{Place, Problems, quoted};
 use super::scalar::{self, Scalar};

@@ -108,8 +108,8 @@ fn check_exactly_once(
         .map_or(Place::FILE, |raw| raw.id_at);
     problems.none(at, || {
         format!(
-            "sink {} is exactly-once and the job never ends: add `checkpointing: {{ interval: 10s }}` \
-             or use `delivery: at-least-once`",
+            "sink {} is exactly-once and the job never ends: \
+             add `checkpointing: {{ interval: 10s }}` or use `delivery: at-least-once`",
             quoted(&sink.id)
         )
     })

@@ -47,7 +47,8 @@ pub struct JobFileSource<'a> {
     pub name: &'a str,
     /// The submitting client's directory, absolute; relative paths of the file start there.
     pub working_dir: &'a Path,
-    /// `--set KEY=VALUE`, in order: dotted key, YAML value. `vertices.ID.with.rate` names a vertex by id.
+    /// `--set KEY=VALUE`, in order: dotted key, YAML value. A vertex is named by its id, as in
+    /// `vertices.flights.with.rate`.
     pub overrides: &'a [(String, String)],
 }
 

@@ -2,7 +2,7 @@
 
 use super::error::{Place, Problems, quoted};
 use super::suggest;
-use super::tree::{self, DEPTH_MAX, Entry, Node, Value};
+use super::tree::{self, Entry, Node, Value};
 
 /// More than these are no hand-typed command line.
 const OVERRIDES_MAX: usize = 100;
@@ -45,7 +45,7 @@ fn apply_one(
             format!("the value is longer than {VALUE_BYTES_MAX} bytes")
         });
     }
-    let value = if value.is_empty() { "''" } else { value };
+    let value = if value.trim().is_empty() { "''" } else { value };
     let node = tree::read(value, at.source, problems)?;
     let slot = segments
         .iter()
@@ -86,7 +86,6 @@ fn descend<'n>(
 }
 
 fn entry<'e>(entries: &'e mut Vec<Entry>, key: &str, at: Place) -> &'e mut Node {
-    debug_assert!(SEGMENTS_MAX < DEPTH_MAX);
     let index = entries
         .iter()
         .position(|entry| entry.key == key)

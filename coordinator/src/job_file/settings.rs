@@ -41,7 +41,8 @@ pub(super) fn name(node: &Node, problems: &mut Problems) -> Option<String> {
     }
     problems.none(node.at, || {
         format!(
-            "name must be 1 to {NAME_CHARS_MAX} letters, digits, `.`, `_`, `-` and spaces, found {}",
+            "name must be 1 to {NAME_CHARS_MAX} letters, digits, `.`, `_`, `-` and spaces, \
+             found {}",
             node.describe()
         )
     })

@@ -2,7 +2,7 @@
 
 use super::error::quoted;
 
-/// Longer names are compared by their beginning, so that a hostile name costs no more than a real one.
+/// Longer names are compared by their beginning: a hostile name costs no more than a real one.
 const COMPARED_CHARS_MAX: usize = 64;
 /// As many names as fit in a readable line.
 const LISTED_MAX: usize = 8;

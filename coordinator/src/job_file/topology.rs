@@ -12,7 +12,7 @@ use super::vertex::RawVertex;
 const CYCLE_SHOWN_MAX: usize = 10;
 
 /// The indexes of the vertices so that each comes after its input, otherwise in file order.
-/// `None`: problems were noted.
+/// `None`: problems were noted that leave no order; a dead end is noted but has one.
 pub(super) fn order(vertices: &[RawVertex<'_>], problems: &mut Problems) -> Option<Vec<usize>> {
     let index_of: BTreeMap<&str, usize> = vertices
         .iter()
@@ -26,7 +26,7 @@ pub(super) fn order(vertices: &[RawVertex<'_>], problems: &mut Problems) -> Opti
         return None;
     }
     report_dead_ends(vertices, &feeds, problems);
-    problems.is_empty().then_some(order)
+    Some(order)
 }
 
 /// For each vertex the index of the one that feeds it.

@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag, options};
+use serde_saphyr::granit_parser::{
+    ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag, options,
+};
 
 use super::error::{Place, Problems, quoted};
 use super::scalar::{self, Scalar};
@@ -97,22 +99,15 @@ impl Node {
     }
 }
 
-/// Reads one document. `source` is 0 for the file, n for the n-th override. On a problem it is noted
-/// and the answer is `None`: a text that doesn't parse has no meaning to go on with.
+/// Reads one document. `source` is 0 for the file, n for the n-th override. A problem is noted and
+/// the answer is `None`: a text that doesn't parse has no meaning to go on with.
 pub(super) fn read(text: &str, source: usize, problems: &mut Problems) -> Option<Node> {
     let parser_options = options! { emit_comments: false };
     let mut builder = Builder::new(source);
     for event in Parser::new_from_str_with_options(text, parser_options) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
-            Err(error) => {
-                let mark = error.marker();
-                let at = place(source, mark.line(), mark.col());
-                Err(Stop {
-                    at,
-                    message: error.info(),
-                })
-            }
+            Err(error) => Err(unreadable(source, &error)),
         };
         if let Err(stop) = step {
             return problems.none(stop.at, || stop.message);
@@ -134,6 +129,18 @@ fn place(source: usize, line: usize, column_from_zero: usize) -> Place {
         line: bounded(line),
         column: bounded(column_from_zero.saturating_add(1)),
     }
+}
+
+/// The parser's own refusal. Its scanner runs ahead of the events, so it may meet its nesting limit
+/// before the builder meets ours.
+fn unreadable(source: usize, error: &ScanError) -> Stop {
+    let mark = error.marker();
+    let at = place(source, mark.line(), mark.col());
+    let message = match error.kind() {
+        ErrorKind::RecursionLimitExceeded => too_deep(),
+        _ => error.info(),
+    };
+    Stop { at, message }
 }
 
 /// Why reading ends early.
@@ -181,7 +188,8 @@ impl Builder {
     }
 
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
-        let at = place(self.source, span.start.line(), span.start.col());
+        let start = span.tag_start().unwrap_or(span.start);
+        let at = place(self.source, start.line(), start.col());
         match event {
             Event::DocumentStart(..) => self.document(at),
             Event::Scalar(text, style, anchor, tag) => {

@@ -110,7 +110,10 @@ fn listing(map: &Fields<'_>, problems: &mut Problems) -> Option<&'static Listing
     if let Some((second, entry)) = given.next() {
         let (one, two) = (catalog::kind_key(kind), catalog::kind_key(second));
         return problems.none(entry.key_at, || {
-            format!("a vertex is exactly one of source, operator, sink; this one has `{one}` and `{two}`")
+            format!(
+                "a vertex is exactly one of source, operator, sink; \
+                 this one has `{one}` and `{two}`"
+            )
         });
     }
     let name = fields::text(&entry.node, catalog::kind_key(kind), problems)?;
