@@ -61,6 +61,8 @@ pub(super) fn literal(node: &Node, column: &Column, problems: &mut Problems) -> 
     };
     let fitted = match (column.data_type, *scalar) {
         (DataType::Int64, Scalar::Int(value)) => Some(Literal::Int(value)),
+        // An int64 column compares with 1.5 exactly; there is nothing to refuse.
+        (DataType::Int64, Scalar::Float(value)) if value.is_finite() => Some(Literal::Float(value)),
         (DataType::Float64, Scalar::Int(value)) => Some(Literal::Float(value as f64)),
         (DataType::Float64, Scalar::Float(value)) if value.is_finite() => {
             Some(Literal::Float(value))
@@ -75,7 +77,7 @@ pub(super) fn literal(node: &Node, column: &Column, problems: &mut Problems) -> 
 
 fn misfit(node: &Node, scalar: Scalar, column: &Column) -> String {
     let expected = match column.data_type {
-        DataType::Int64 => "a whole number of 64 bits".to_owned(),
+        DataType::Int64 => "a number within 64 bits".to_owned(),
         DataType::Float64 => "a number".to_owned(),
         DataType::Boolean => "true or false".to_owned(),
         DataType::Timestamp => "a timestamp such as \"2013-01-31T10:00:00Z\"".to_owned(),

@@ -250,94 +250,96 @@ fn an_id_is_used_once() {
     refused(&text, &["id `flights` is used twice, first in line 4"]);
 }
 
+const SOURCES: &[(&str, &[&str])] = &[
+    (
+        "source: sequence, with: «7",
+        &["`with` of `a` must be a map of keys, found `7`"],
+    ),
+    (
+        "source: sequence, with: { «ends: 3 }",
+        &["unknown key `ends`; did you mean `end`?"],
+    ),
+    (
+        "source: sequence, with: { start: «a }",
+        &["start must be a whole number of 64 bits, found `a`"],
+    ),
+    (
+        "source: sequence, with: { start: 5, end: «4 }",
+        &["end must be a whole number, at least 5, found `4`"],
+    ),
+    (
+        "source: sequence, with: { keys: «0 }",
+        &["keys must be a whole number, at least 1"],
+    ),
+    (
+        "source: sequence, with: { rate: «0 }",
+        &["rate must be above 0"],
+    ),
+    (
+        "source: sequence, with: { rate: «-1.5 }",
+        &["rate must be above 0"],
+    ),
+    (
+        "source: sequence, with: { rate: «.inf }",
+        &["rate must be a number"],
+    ),
+    (
+        "source: sequence, with: { rate: «fast }",
+        &["rate must be a number, found `fast`"],
+    ),
+    (
+        "source: files, with: «{ format: csv, columns: { a: utf8 } }",
+        &["source files needs the key `path`"],
+    ),
+    (
+        "source: files, with: «{ path: x, columns: { a: utf8 } }",
+        &["needs the key `format`"],
+    ),
+    (
+        "source: files, with: «{ path: x, format: csv }",
+        &["needs the key `columns`"],
+    ),
+    (
+        "source: files, with: { path: «'', format: csv, columns: { a: utf8 } }",
+        &["a path can't be empty"],
+    ),
+    (
+        "source: files, with: { path: «'s3://b/x', format: csv, columns: { a: utf8 } }",
+        &["not URLs"],
+    ),
+    (
+        "source: files, with: { path: x, format: «cvs, columns: { a: utf8 } }",
+        &["format can't be `cvs`; did you mean `csv`?"],
+    ),
+    (
+        "source: files, with: { path: x, format: «json-lines, columns: { a: utf8 } }",
+        &["`json-lines` isn't available in this version; formats: csv"],
+    ),
+    (
+        "source: files, with: { path: x, format: csv, columns: «{} }",
+        &["columns must be a map of 1 to 1000 columns"],
+    ),
+    (
+        "source: files, with: { path: x, format: csv, columns: «[ a ] }",
+        &["columns must be a map"],
+    ),
+    (
+        "source: files, with: { path: x, format: csv, columns: { a: «int } }",
+        &["unknown type `int`; did you mean `int64`?"],
+    ),
+    (
+        "source: files, with: { path: x, format: csv, columns: { a: utf8, «a: utf8 } }",
+        &["given twice"],
+    ),
+    (
+        "source: files, with: { path: x, format: csv, on-error: «ignore, columns: { a: utf8 } }",
+        &["on-error can't be `ignore`; valid: `fail`, `skip`"],
+    ),
+];
+
 #[test]
 fn sources() {
-    for (with, words) in [
-        (
-            "source: sequence, with: «7",
-            &["`with` of `a` must be a map of keys, found `7`"][..],
-        ),
-        (
-            "source: sequence, with: { «ends: 3 }",
-            &["unknown key `ends`; did you mean `end`?"],
-        ),
-        (
-            "source: sequence, with: { start: «a }",
-            &["start must be a whole number of 64 bits, found `a`"],
-        ),
-        (
-            "source: sequence, with: { start: 5, end: «4 }",
-            &["end must be a whole number, at least 5, found `4`"],
-        ),
-        (
-            "source: sequence, with: { keys: «0 }",
-            &["keys must be a whole number, at least 1"],
-        ),
-        (
-            "source: sequence, with: { rate: «0 }",
-            &["rate must be above 0"],
-        ),
-        (
-            "source: sequence, with: { rate: «-1.5 }",
-            &["rate must be above 0"],
-        ),
-        (
-            "source: sequence, with: { rate: «.inf }",
-            &["rate must be a number"],
-        ),
-        (
-            "source: sequence, with: { rate: «fast }",
-            &["rate must be a number, found `fast`"],
-        ),
-        (
-            "source: files, with: «{ format: csv, columns: { a: utf8 } }",
-            &["source files needs the key `path`"],
-        ),
-        (
-            "source: files, with: «{ path: x, columns: { a: utf8 } }",
-            &["needs the key `format`"],
-        ),
-        (
-            "source: files, with: «{ path: x, format: csv }",
-            &["needs the key `columns`"],
-        ),
-        (
-            "source: files, with: { path: «'', format: csv, columns: { a: utf8 } }",
-            &["a path can't be empty"],
-        ),
-        (
-            "source: files, with: { path: «'s3://b/x', format: csv, columns: { a: utf8 } }",
-            &["not URLs"],
-        ),
-        (
-            "source: files, with: { path: x, format: «cvs, columns: { a: utf8 } }",
-            &["format can't be `cvs`; did you mean `csv`?"],
-        ),
-        (
-            "source: files, with: { path: x, format: «json-lines, columns: { a: utf8 } }",
-            &["`json-lines` isn't available in this version; formats: csv"],
-        ),
-        (
-            "source: files, with: { path: x, format: csv, columns: «{} }",
-            &["columns must be a map of 1 to 1000 columns"],
-        ),
-        (
-            "source: files, with: { path: x, format: csv, columns: «[ a ] }",
-            &["columns must be a map"],
-        ),
-        (
-            "source: files, with: { path: x, format: csv, columns: { a: «int } }",
-            &["unknown type `int`; did you mean `int64`?"],
-        ),
-        (
-            "source: files, with: { path: x, format: csv, columns: { a: utf8, «a: utf8 } }",
-            &["given twice"],
-        ),
-        (
-            "source: files, with: { path: x, format: csv, on-error: «ignore, columns: { a: utf8 } }",
-            &["on-error can't be `ignore`; valid: `fail`, `skip`"],
-        ),
-    ] {
+    for (with, words) in SOURCES {
         refused(
             &marked(&format!("{{ id: a, {with} }}")).replace("[ numbers ]", "[ a ]"),
             words,

@@ -31,110 +31,112 @@ fn schema(vertex: &Vertex) -> Vec<(&str, DataType)> {
         .collect()
 }
 
+const WHERE: &[(&str, &[&str])] = &[
+    (
+        "{ column: «distanse, op: '=', value: 1 }",
+        &["unknown column `distanse`; valid: "],
+    ),
+    (
+        "{ column: «carier, op: '=', value: x }",
+        &["unknown column `carier`; did you mean `carrier`?"],
+    ),
+    (
+        "{ column: month, op: «'==', value: 1 }",
+        &["op can't be `==`"],
+    ),
+    (
+        "{ column: month, op: '=', value: «.inf }",
+        &["value `.inf` doesn't fit column `month` (int64): expected a number within 64 bits"],
+    ),
+    (
+        "{ column: month, op: '=', value: «'1' }",
+        &["doesn't fit column `month` (int64)"],
+    ),
+    (
+        "{ column: month, op: '=', value: «9223372036854775808 }",
+        &["number within 64 bits"],
+    ),
+    (
+        "{ column: carrier, op: '=', value: «9 }",
+        &["value `9` doesn't fit column `carrier` (utf8): expected text; put it in quotes"],
+    ),
+    (
+        "{ column: carrier, op: '=', value: «true }",
+        &["(utf8)", "put it in quotes"],
+    ),
+    (
+        "{ column: delay, op: '>', value: «much }",
+        &["(float64): expected a number"],
+    ),
+    (
+        "{ column: delay, op: '>', value: «.nan }",
+        &["expected a number"],
+    ),
+    (
+        "{ column: late, op: '=', value: «yes }",
+        &["(boolean): expected true or false"],
+    ),
+    (
+        "{ column: late, op: «'<', value: true }",
+        &["boolean, which has no order"],
+    ),
+    (
+        "{ column: at, op: '<', value: «2013-02-30T00:00:00Z }",
+        &["(timestamp): expected a timestamp such as"],
+    ),
+    (
+        "{ column: at, op: '<', value: «2013 }",
+        &["expected a timestamp"],
+    ),
+    (
+        "«{ column: month, op: '=' }",
+        &["a comparison needs the key `value`"],
+    ),
+    (
+        "«{ op: '=', value: 1 }",
+        &["a condition needs the key `column`"],
+    ),
+    (
+        "«{ column: month, value: 1 }",
+        &["a condition needs the key `op`"],
+    ),
+    (
+        "{ column: month, op: '=', «valeu: 1 }",
+        &["did you mean `value`?"],
+    ),
+    (
+        "{ column: month, op: is-null, value: «1 }",
+        &["take no value"],
+    ),
+    (
+        "{ column: month, op: in, value: «1 }",
+        &["the value of `in` must be a list"],
+    ),
+    (
+        "{ column: month, op: in, value: «[] }",
+        &["`in` needs at least one value"],
+    ),
+    (
+        "{ column: month, op: in, value: [ 1, «x ] }",
+        &["value `x` doesn't fit column `month`"],
+    ),
+    ("{ all: «[] }", &["`all` needs at least one condition"]),
+    ("{ any: «x }", &["any must be a list"]),
+    ("{ not: «[] }", &["where must be a map of keys"]),
+    (
+        "{ all: [ { column: month, op: '=', value: 1 } ], «any: [] }",
+        &["`all` stands alone"],
+    ),
+    (
+        "{ not: { all: [ { column: «mont, op: is-null } ] } }",
+        &["did you mean `month`?"],
+    ),
+    ("«7", &["where must be a map of keys, found `7`"]),
+];
+
 #[test]
 fn where_refusals() {
-    for (condition, words) in [
-        (
-            "{ column: «distanse, op: '=', value: 1 }",
-            &["unknown column `distanse`; valid: "][..],
-        ),
-        (
-            "{ column: «carier, op: '=', value: x }",
-            &["unknown column `carier`; did you mean `carrier`?"],
-        ),
-        (
-            "{ column: month, op: «'==', value: 1 }",
-            &["op can't be `==`"],
-        ),
-        (
-            "{ column: month, op: '=', value: «1.5 }",
-            &["value `1.5` doesn't fit column `month` (int64): expected a whole number"],
-        ),
-        (
-            "{ column: month, op: '=', value: «'1' }",
-            &["doesn't fit column `month` (int64)"],
-        ),
-        (
-            "{ column: month, op: '=', value: «9223372036854775808 }",
-            &["whole number of 64 bits"],
-        ),
-        (
-            "{ column: carrier, op: '=', value: «9 }",
-            &["value `9` doesn't fit column `carrier` (utf8): expected text; put it in quotes"],
-        ),
-        (
-            "{ column: carrier, op: '=', value: «true }",
-            &["(utf8)", "put it in quotes"],
-        ),
-        (
-            "{ column: delay, op: '>', value: «much }",
-            &["(float64): expected a number"],
-        ),
-        (
-            "{ column: delay, op: '>', value: «.nan }",
-            &["expected a number"],
-        ),
-        (
-            "{ column: late, op: '=', value: «yes }",
-            &["(boolean): expected true or false"],
-        ),
-        (
-            "{ column: late, op: «'<', value: true }",
-            &["boolean, which has no order"],
-        ),
-        (
-            "{ column: at, op: '<', value: «2013-02-30T00:00:00Z }",
-            &["(timestamp): expected a timestamp such as"],
-        ),
-        (
-            "{ column: at, op: '<', value: «2013 }",
-            &["expected a timestamp"],
-        ),
-        (
-            "«{ column: month, op: '=' }",
-            &["a comparison needs the key `value`"],
-        ),
-        (
-            "«{ op: '=', value: 1 }",
-            &["a condition needs the key `column`"],
-        ),
-        (
-            "«{ column: month, value: 1 }",
-            &["a condition needs the key `op`"],
-        ),
-        (
-            "{ column: month, op: '=', «valeu: 1 }",
-            &["did you mean `value`?"],
-        ),
-        (
-            "{ column: month, op: is-null, value: «1 }",
-            &["take no value"],
-        ),
-        (
-            "{ column: month, op: in, value: «1 }",
-            &["the value of `in` must be a list"],
-        ),
-        (
-            "{ column: month, op: in, value: «[] }",
-            &["`in` needs at least one value"],
-        ),
-        (
-            "{ column: month, op: in, value: [ 1, «x ] }",
-            &["value `x` doesn't fit column `month`"],
-        ),
-        ("{ all: «[] }", &["`all` needs at least one condition"]),
-        ("{ any: «x }", &["any must be a list"]),
-        ("{ not: «[] }", &["where must be a map of keys"]),
-        (
-            "{ all: [ { column: month, op: '=', value: 1 } ], «any: [] }",
-            &["`all` stands alone"],
-        ),
-        (
-            "{ not: { all: [ { column: «mont, op: is-null } ] } }",
-            &["did you mean `month`?"],
-        ),
-        ("«7", &["where must be a map of keys, found `7`"]),
-    ] {
+    for (condition, words) in WHERE {
         refused(&filtered(condition), words);
     }
     let none = "{ id: f, operator: filter, inputs: [ flights ], with: «{} }";
@@ -159,6 +161,10 @@ fn literals_take_the_columns_type() {
         (
             "{ column: month, op: '!=', value: -3 }",
             r#"{"compare":{"column":"month","op":"!=","value":-3}}"#,
+        ),
+        (
+            "{ column: month, op: '<', value: 1.5 }",
+            r#"{"compare":{"column":"month","op":"<","value":1.5}}"#,
         ),
         (
             "{ column: carrier, op: '=', value: '9E' }",
@@ -247,90 +253,92 @@ fn results_have_types() {
     assert!(vertex.bounded);
 }
 
+const AGGREGATE: &[(&str, &[&str])] = &[
+    (
+        "«{ compute: { n: { count: '*' } } }",
+        &["operator aggregate needs the key `group-by`"],
+    ),
+    (
+        "«{ group-by: [ month ] }",
+        &["operator aggregate needs the key `compute`"],
+    ),
+    (
+        "{ group-by: «[], compute: { n: { count: '*' } } }",
+        &["group-by needs at least one column"],
+    ),
+    (
+        "{ group-by: «month, compute: { n: { count: '*' } } }",
+        &["group-by must be a list"],
+    ),
+    (
+        "{ group-by: [ «mouth ], compute: { n: { count: '*' } } }",
+        &["did you mean `month`?"],
+    ),
+    (
+        "{ group-by: [ month, «month ], compute: { n: { count: '*' } } }",
+        &["group-by names `month` twice"],
+    ),
+    (
+        "{ group-by: [ month ], compute: «{} }",
+        &["compute must be a map with at least one column"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { «month: { count: '*' } } }",
+        &["needs a name that group-by doesn't have"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: «count } }",
+        &["computed column `n` must be a map"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: { «cuont: '*' } } }",
+        &["unknown key `cuont`; did you mean `count`?"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: «{} } }",
+        &["exactly one function: count, sum, min, max, avg"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: «{ sum: month, max: month } } }",
+        &["exactly one function"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: { sum: «'*' } } }",
+        &["only count takes `*`"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: { sum: «carrier } } }",
+        &["sum doesn't apply to column `carrier`, which is utf8"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: { avg: «late } } }",
+        &["avg doesn't apply to column `late`, which is boolean"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: { sum: «at } } }",
+        &["which is timestamp"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: { min: «late } } }",
+        &["min doesn't apply"],
+    ),
+    (
+        "{ group-by: [ month ], compute: { n: { max: «dely } } }",
+        &["did you mean `delay`?"],
+    ),
+    (
+        "{ group-by: [ month ], emit: «last, compute: { n: { count: '*' } } }",
+        &["emit can't be `last`; valid: "],
+    ),
+    (
+        "{ group-by: [ month ], «window: { tumbling: 1m }, compute: { n: { count: '*' } } }",
+        &["windows aren't available in this version"],
+    ),
+];
+
 #[test]
 fn aggregate_refusals() {
-    for (with, words) in [
-        (
-            "«{ compute: { n: { count: '*' } } }",
-            &["operator aggregate needs the key `group-by`"][..],
-        ),
-        (
-            "«{ group-by: [ month ] }",
-            &["operator aggregate needs the key `compute`"],
-        ),
-        (
-            "{ group-by: «[], compute: { n: { count: '*' } } }",
-            &["group-by needs at least one column"],
-        ),
-        (
-            "{ group-by: «month, compute: { n: { count: '*' } } }",
-            &["group-by must be a list"],
-        ),
-        (
-            "{ group-by: [ «mouth ], compute: { n: { count: '*' } } }",
-            &["did you mean `month`?"],
-        ),
-        (
-            "{ group-by: [ month, «month ], compute: { n: { count: '*' } } }",
-            &["group-by names `month` twice"],
-        ),
-        (
-            "{ group-by: [ month ], compute: «{} }",
-            &["compute must be a map with at least one column"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { «month: { count: '*' } } }",
-            &["needs a name that group-by doesn't have"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: «count } }",
-            &["computed column `n` must be a map"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: { «cuont: '*' } } }",
-            &["unknown key `cuont`; did you mean `count`?"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: «{} } }",
-            &["exactly one function: count, sum, min, max, avg"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: «{ sum: month, max: month } } }",
-            &["exactly one function"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: { sum: «'*' } } }",
-            &["only count takes `*`"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: { sum: «carrier } } }",
-            &["sum doesn't apply to column `carrier`, which is utf8"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: { avg: «late } } }",
-            &["avg doesn't apply to column `late`, which is boolean"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: { sum: «at } } }",
-            &["which is timestamp"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: { min: «late } } }",
-            &["min doesn't apply"],
-        ),
-        (
-            "{ group-by: [ month ], compute: { n: { max: «dely } } }",
-            &["did you mean `delay`?"],
-        ),
-        (
-            "{ group-by: [ month ], emit: «last, compute: { n: { count: '*' } } }",
-            &["emit can't be `last`; valid: "],
-        ),
-        (
-            "{ group-by: [ month ], «window: { tumbling: 1m }, compute: { n: { count: '*' } } }",
-            &["windows aren't available in this version"],
-        ),
-    ] {
+    for (with, words) in AGGREGATE {
         refused(&aggregated(FLIGHTS, "flights", with), words);
     }
 }
