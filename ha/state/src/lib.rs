@@ -11,16 +11,32 @@
 //! This crate knows nothing of Raft, networks, disks, clocks or tasks. Replication is
 //! `regent-ha`'s, bytes on disk `regent-storage`'s, deeds are `regent-coordinator`'s.
 
+mod apply;
+mod check;
 pub mod codec;
 pub mod command;
+mod entity;
 pub mod graph;
 pub mod ids;
+mod index;
 pub mod key;
+mod machine;
 pub mod model;
+mod moves;
+mod path;
+mod queries;
 pub mod response;
+mod restart;
+mod retention;
+mod snapshot;
+mod table;
 
+pub use check::Violation;
 pub use command::{Command, Envelope, RequestTag};
 pub use graph::JobGraph;
 pub use ids::EntryId;
 pub use key::Key;
+pub use machine::Machine;
+pub use queries::SweepDue;
 pub use response::{Advice, Applied, Change, Effect, Rejection, Response};
+pub use snapshot::RestoreError;

@@ -63,7 +63,8 @@ pub enum Response {
     /// Done, and there is nothing to say.
     #[default]
     Done,
-    /// Refused; nothing but the clock has changed.
+    /// Refused. Only the clock has moved, and a dirty job's cleanup has started again if its id was
+    /// submitted.
     Rejected(Rejection),
     /// A reign began.
     Announced(Announced),
@@ -223,6 +224,8 @@ pub enum Rejection {
     BaseAhead { request: RequestId, base: LogIndex },
     #[error("there is no job {0}")]
     UnknownJob(JobId),
+    #[error("the result of job {0} has expired")]
+    ResultExpired(JobId),
     #[error("job {job} exists already with another graph")]
     JobIdConflict { job: JobId },
     #[error("job {job} has another run now ({current})")]
@@ -354,6 +357,7 @@ impl Rejection {
             Self::WrongAuthority(_)
             | Self::ForeignCluster { .. }
             | Self::UnknownJob(_)
+            | Self::ResultExpired(_)
             | Self::JobIdConflict { .. }
             | Self::InvalidGraph(_)
             | Self::RestoreMustAppend { .. }

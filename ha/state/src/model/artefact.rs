@@ -35,6 +35,8 @@ pub struct Artefact {
     pub sweep: Option<Sweep>,
     /// Wall time when it was given up.
     pub given_up_ms: Option<u64>,
+    /// A user had it disposed of: no concern of its job's cleanup any more.
+    pub disposed: bool,
 }
 
 /// What kind of thing an artefact is.
@@ -75,6 +77,11 @@ pub enum ArtefactKind {
 }
 
 impl ArtefactKind {
+    /// Whether the path is this artefact's alone. Replaced files lie where others write too.
+    pub fn owns_path(&self) -> bool {
+        !matches!(self, Self::Replaced { .. })
+    }
+
     /// The order of cleanup within a job: lower goes first.
     pub fn rank(&self) -> u8 {
         match self {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::SlotPlacement;
-use crate::ids::{AttemptToken, CheckpointId, Epoch, JobId, Run};
+use crate::ids::{ArtefactId, AttemptToken, CheckpointId, Epoch, JobId, Run};
 
 /// One deployment of a run. Kept while its tasks may live or its staging is needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,19 +24,17 @@ pub struct Attempt {
     pub restore_point: Option<CheckpointId>,
     /// It only commits what the last checkpoint names.
     pub commit_only: bool,
-    /// How far it is.
-    pub state: AttemptState,
+    /// Its staging directories in the ledger.
+    pub staging: Vec<ArtefactId>,
     /// Every task is proved ended.
     pub over: bool,
     /// Once it is no longer current: its staging is needed until this checkpoint is committed.
     pub commit_through: Option<CheckpointId>,
     /// The machine's clock at its deployment.
     pub deployed_ms: u64,
-    /// The machine's clock when it first ran.
-    pub running_ms: Option<u64>,
 }
 
-/// How far an attempt is.
+/// How far the current attempt of a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttemptState {
     /// Ordered; not all tasks are known to run.

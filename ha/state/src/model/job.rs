@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::attempt::AttemptState;
 use crate::command::{CheckpointKind, Outcome, RestoreFrom};
 use crate::graph::GraphHash;
 use crate::ids::{ArtefactId, AttemptToken, CheckpointId, JobId, LogIndex, Run};
@@ -29,6 +30,8 @@ pub struct Job {
     pub attempt: u64,
     /// The current attempt; stays after its failure, until the next is deployed.
     pub token: Option<AttemptToken>,
+    /// How far that attempt is; `None` before the first.
+    pub attempt_state: Option<AttemptState>,
     /// Takeovers that kept the attempt.
     pub adoptions: u64,
     /// Attempts after the first.
@@ -301,6 +304,21 @@ impl Job {
     /// The last checkpoint is completed: what remains is to commit it.
     pub fn only_commits(&self) -> bool {
         self.final_checkpoint.is_some()
+    }
+
+    /// Waits for a `DeployAttempt`; the restart strategy says when it is due.
+    pub fn awaits_deployment(&self) -> bool {
+        let state = matches!(self.state, JobState::Created | JobState::Restarting);
+        let idle = !matches!(
+            self.attempt_state,
+            Some(AttemptState::Deploying | AttemptState::Running)
+        );
+        state && idle && self.wanted.keeps_running()
+    }
+
+    /// Whether this is the current attempt, and it has not failed.
+    pub fn is_current(&self, token: AttemptToken) -> bool {
+        self.token == Some(token) && self.attempt_state != Some(AttemptState::Ended)
     }
 
     /// The oldest savepoint request that waits to be taken.

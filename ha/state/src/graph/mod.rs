@@ -3,6 +3,8 @@
 //! A vertex's `with` stays an opaque JSON text: what operators mean by it is the worker's business.
 //! Here is only what the state machine decides upon: parallelism, sinks, checkpointing, restarts.
 
+mod validate;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,51 @@
+//! `ExpireResults`.
+
+use super::super::Context;
+use crate::command::ExpireResults;
+use crate::graph::JobGraph;
+use crate::ids::JobId;
+use crate::model::{Checkpoint, Job, JobHistory};
+use crate::response::{Rejection, Response};
+
+pub(in crate::apply) fn apply(
+    ctx: &mut Context<'_>,
+    command: &ExpireResults,
+) -> Result<Response, Rejection> {
+    let age_ms = command.older_than_ms.max(ExpireResults::AGE_MS_MIN);
+    let now_ms = ctx.now_ms();
+    let clean = &ctx.machine.index.clean;
+    let surplus = (clean.len() as u64).saturating_sub(command.keep_at_most);
+    let expires = |(rank, (ended_ms, _)): &(u64, &(u64, JobId))| {
+        *rank < surplus || now_ms.saturating_sub(*ended_ms) >= age_ms
+    };
+    // Oldest first: what expires by count or by age comes before everything that stays.
+    let expired = (0..).zip(clean.iter()).take_while(expires);
+    let mut expired: Vec<JobId> = expired
+        .take(ExpireResults::BATCH + 1)
+        .map(|(_, (_, job))| *job)
+        .collect();
+    let more = expired.len() > ExpireResults::BATCH;
+    expired.truncate(ExpireResults::BATCH);
+    for job in &expired {
+        drop_job(ctx, *job);
+    }
+    Ok(Response::ResultsExpired {
+        expired: expired.len() as u64,
+        more,
+    })
+}
+
+/// Retained checkpoints and savepoints are artefacts of their own: they stay in the ledger.
+fn drop_job(ctx: &mut Context<'_>, id: JobId) {
+    let checkpoints: Vec<_> = ctx
+        .machine
+        .checkpoints(id)
+        .map(|each| (each.job, each.run, each.id))
+        .collect();
+    for checkpoint in checkpoints {
+        ctx.remove::<Checkpoint>(&checkpoint);
+    }
+    ctx.remove::<JobHistory>(&id);
+    ctx.remove::<JobGraph>(&id);
+    ctx.remove::<Job>(&id);
+}

@@ -1,0 +1,246 @@
+//! What readers ask: typed access, and the work that is due.
+//!
+//! Everything here answers from memory without a lock; take a clone of the machine for a
+//! consistent view over several questions.
+
+use std::sync::Arc;
+
+use crate::graph::JobGraph;
+use crate::ids::{
+    ArtefactId, AttemptToken, CheckpointId, ClusterId, Epoch, JobId, LogIndex, RequestId, Run,
+};
+use crate::index::PathDigest;
+use crate::machine::Machine;
+use crate::model::{Artefact, Attempt, Checkpoint, Claim, Job, JobHistory, Meta, Reign};
+
+/// A sweep that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepDue {
+    /// The artefact to look at again.
+    pub artefact: Arc<Artefact>,
+    /// Its attempt is over: report the sweep as the last one.
+    pub last: bool,
+}
+
+impl Machine {
+    /// The head record; `None` before the first entry.
+    pub fn meta(&self) -> Option<&Arc<Meta>> {
+        self.tables.meta.get(&())
+    }
+
+    /// The last announced reign.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.meta().and_then(|meta| meta.epoch)
+    }
+
+    /// The cluster's id, once announced.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.meta().and_then(|meta| meta.cluster_id)
+    }
+
+    /// The cluster's generation; 0 before the first announcement.
+    pub fn generation(&self) -> u64 {
+        self.meta().map_or(0, |meta| meta.generation)
+    }
+
+    /// The machine's clock in milliseconds.
+    pub fn clock_ms(&self) -> u64 {
+        self.meta().map_or(0, |meta| meta.clock_ms)
+    }
+
+    /// Index of the last applied command; other entries of the log are not seen here.
+    pub fn last_index(&self) -> LogIndex {
+        self.meta().map_or(LogIndex(0), |meta| meta.last_index)
+    }
+
+    /// A job, until its result expires.
+    pub fn job(&self, job: JobId) -> Option<&Arc<Job>> {
+        self.tables.jobs.get(&job)
+    }
+
+    /// All jobs by id.
+    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Arc<Job>> {
+        self.tables.jobs.iter().map(|(_, job)| job)
+    }
+
+    /// How many jobs there are.
+    pub fn job_count(&self) -> usize {
+        self.tables.jobs.len()
+    }
+
+    /// The graph of a job.
+    pub fn graph(&self, job: JobId) -> Option<&Arc<JobGraph>> {
+        self.tables.graphs.get(&job)
+    }
+
+    /// Events and failures of a job.
+    pub fn history(&self, job: JobId) -> Option<&Arc<JobHistory>> {
+        self.tables.histories.get(&job)
+    }
+
+    /// An attempt that is current, may have living tasks, or whose staging is needed.
+    pub fn attempt(&self, job: JobId, token: AttemptToken) -> Option<&Arc<Attempt>> {
+        self.tables.attempts.get(&(job, token))
+    }
+
+    /// The current attempt of a job.
+    pub fn current_attempt(&self, job: JobId) -> Option<&Arc<Attempt>> {
+        let token = self.job(job)?.token?;
+        self.attempt(job, token)
+    }
+
+    /// All attempts of a job that are kept, oldest first.
+    pub fn attempts(&self, job: JobId) -> impl DoubleEndedIterator<Item = &Arc<Attempt>> {
+        let low = AttemptToken::default();
+        let high = AttemptToken {
+            generation: u64::MAX,
+            index: LogIndex(u64::MAX),
+        };
+        self.tables
+            .attempts
+            .range((job, low)..=(job, high))
+            .map(|(_, attempt)| attempt)
+    }
+
+    /// A pending or completed checkpoint.
+    pub fn checkpoint(&self, job: JobId, run: Run, id: CheckpointId) -> Option<&Arc<Checkpoint>> {
+        self.tables.checkpoints.get(&(job, run, id))
+    }
+
+    /// Pending and completed checkpoints of a job, oldest first.
+    pub fn checkpoints(&self, job: JobId) -> impl DoubleEndedIterator<Item = &Arc<Checkpoint>> {
+        let low = (job, Run::default(), CheckpointId(0));
+        let last = Run {
+            generation: u64::MAX,
+            index: LogIndex(u64::MAX),
+        };
+        let high = (job, last, CheckpointId(u64::MAX));
+        self.tables
+            .checkpoints
+            .range(low..=high)
+            .map(|(_, checkpoint)| checkpoint)
+    }
+
+    /// An entry of the artefact ledger.
+    pub fn artefact(&self, id: ArtefactId) -> Option<&Arc<Artefact>> {
+        self.tables.artefacts.get(&id)
+    }
+
+    /// The whole ledger, oldest first.
+    pub fn artefacts(&self) -> impl DoubleEndedIterator<Item = &Arc<Artefact>> {
+        self.tables.artefacts.iter().map(|(_, artefact)| artefact)
+    }
+
+    /// The ledger of a run, oldest first.
+    pub fn artefacts_of(&self, job: JobId, run: Run) -> impl Iterator<Item = &Arc<Artefact>> {
+        let range = (job, run, ArtefactId(0))..=(job, run, ArtefactId(u64::MAX));
+        self.index
+            .owned
+            .range(range)
+            .filter_map(|(_, _, id)| self.artefact(*id))
+    }
+
+    /// The artefact at exactly this path.
+    pub fn artefact_at(&self, path: &str) -> Option<&Arc<Artefact>> {
+        let id = self.index.paths.get(&PathDigest::of(path))?;
+        self.artefact(*id)
+    }
+
+    /// The claimed sink paths.
+    pub fn claims(&self) -> impl Iterator<Item = (&String, &Arc<Claim>)> {
+        self.tables.claims.iter()
+    }
+
+    /// The leadership timeline, oldest first; the last one is the present leader's.
+    pub fn reigns(&self) -> impl DoubleEndedIterator<Item = &Arc<Reign>> {
+        self.tables.reigns.iter().map(|(_, reign)| reign)
+    }
+
+    /// The present reign.
+    pub fn reign(&self) -> Option<&Arc<Reign>> {
+        self.reigns().next_back()
+    }
+
+    /// Whether a client's request was answered already.
+    pub fn knows_request(&self, id: RequestId) -> bool {
+        self.index.requests.contains_key(&id)
+    }
+
+    /// Jobs that have not ended, by id.
+    pub fn active_jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.index.active.iter().filter_map(|job| self.job(*job))
+    }
+
+    /// Jobs that wait for an attempt and are due, by due time, then by age.
+    pub fn deployable(&self, now_ms: u64) -> impl Iterator<Item = &Arc<Job>> {
+        let due = self
+            .index
+            .deployable
+            .iter()
+            .take_while(move |(due_ms, ..)| *due_ms <= now_ms);
+        due.filter_map(|(.., job)| self.job(*job))
+    }
+
+    /// When the next job becomes due for an attempt.
+    pub fn next_deployable_ms(&self) -> Option<u64> {
+        self.index.deployable.get_min().map(|(due_ms, ..)| *due_ms)
+    }
+
+    /// Jobs that have ended and are not clean, by id.
+    pub fn dirty_jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.index.dirty.iter().filter_map(|job| self.job(*job))
+    }
+
+    /// How many results are clean.
+    pub fn clean_count(&self) -> usize {
+        self.index.clean.len()
+    }
+
+    /// Artefacts to delete now, by due time and rank; pinned ones wait. Iterate lazily: with a
+    /// bound.
+    pub fn due_cleanups(&self, now_ms: u64) -> impl Iterator<Item = &Arc<Artefact>> {
+        let due = self
+            .index
+            .due
+            .iter()
+            .take_while(move |(due_ms, ..)| *due_ms <= now_ms);
+        due.filter_map(|(.., id)| self.artefact(*id))
+            .filter(|artefact| self.pinned_by(&artefact.path).is_none())
+    }
+
+    /// When the next deletion is due, pinned ones included.
+    pub fn next_cleanup_ms(&self) -> Option<u64> {
+        self.index.due.get_min().map(|(due_ms, ..)| *due_ms)
+    }
+
+    /// How many artefacts wait for deletion, stuck ones not included.
+    pub fn cleanup_backlog(&self) -> usize {
+        self.index.due.len()
+    }
+
+    /// Sweeps to take now, by due time.
+    pub fn due_sweeps(&self, now_ms: u64) -> impl Iterator<Item = SweepDue> + '_ {
+        let due = self
+            .index
+            .sweeps
+            .iter()
+            .take_while(move |(due_ms, _)| *due_ms <= now_ms);
+        due.filter_map(|(_, id)| {
+            let artefact = Arc::clone(self.artefact(*id)?);
+            let last = artefact.sweep.is_some_and(|sweep| sweep.attempt_over);
+            Some(SweepDue { artefact, last })
+        })
+    }
+
+    /// When the next sweep is due.
+    pub fn next_sweep_ms(&self) -> Option<u64> {
+        self.index.sweeps.get_min().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// The job that starts from this savepoint or checkpoint, if one does.
+    pub fn pinned_by(&self, path: &str) -> Option<JobId> {
+        let path = PathDigest::of(path);
+        let range = (path, JobId([0; 16]))..=(path, JobId([u8::MAX; 16]));
+        self.index.pins.range(range).next().map(|(_, job)| *job)
+    }
+}
