@@ -1,1 +1,61 @@
-//! Placeholder while the crate is being laid out.
+//! Replication around the pure centre: every replica applies the same log to the same machine.
+//!
+//! `regent_state` decides what entries mean and `regent_storage` keeps bytes; this crate puts openraft
+//! between them and lets replicas talk. It knows nothing of jobs, workers or clients.
+//!
+//! | a reader looks for | in |
+//! | --- | --- |
+//! | what a JobManager calls | [`replica`] |
+//! | who leads, and since when it counts | [`leadership`] |
+//! | forming a cluster | [`bootstrap`], `founding`, `lookout` |
+//! | proposing, reading | `proposals`, `reads`, `rounds` |
+//! | whom a replica believes | `memory`, `shared` |
+//! | messages between replicas | `network`, `link`, `server`, `wire`, `proto/peer.proto` |
+//! | log, state and snapshots as openraft sees them | `log`, `machine`, `snapshot`, `recovery`, `entry` |
+//! | handing leadership over, noticing a death early | `transfer`, `failover` |
+
+pub mod bootstrap;
+pub mod config;
+pub mod effects;
+mod entry;
+pub mod error;
+pub mod failover;
+mod founding;
+pub mod leadership;
+mod link;
+mod log;
+mod lookout;
+mod machine;
+mod memory;
+mod network;
+mod proposals;
+mod raft;
+mod reads;
+mod receive_snapshot;
+mod recovery;
+pub mod replica;
+mod rounds;
+mod send_snapshot;
+mod server;
+mod shared;
+mod snapshot;
+mod startup;
+pub mod status;
+pub mod transfer;
+pub mod types;
+pub mod view;
+mod wire;
+
+pub use bootstrap::{Outcome, Probed, bootstrap, probe};
+pub use config::{ReplicaConfig, Timing};
+pub use effects::{EffectHints, Hints};
+pub use error::{BootstrapError, ProposeError, ReadError, StartError, TransferError};
+pub use failover::FailoverCounts;
+pub use leadership::{Leadership, Reign};
+pub use proposals::Proposed;
+pub use replica::{ClientProposal, Replica};
+pub use shared::Phase;
+pub use status::{PeerProgress, Role, Status};
+pub use transfer::Transferred;
+pub use types::{Member, Node, NodeId};
+pub use view::{Standing, View, Views};

@@ -1,0 +1,280 @@
+//! The handle that the rest of a JobManager holds: propose, read, follow leadership, look around.
+//!
+//! Raft, the peer service and everything that keeps them going run on threads of their own
+//! (`startup.rs`); calls here come from any runtime and only wait.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use regent_state::command::Authority;
+use regent_state::{Command, Envelope, RequestTag};
+use regent_storage::state_store::StateStore;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::config::ReplicaConfig;
+use crate::effects::{EffectHints, Effects};
+use crate::error::{ProposeError, ReadError, StartError, TransferError};
+use crate::failover::Vigil;
+use crate::leadership::{Leadership, Reign};
+use crate::log::RaftLog;
+use crate::proposals::{Proposals, Proposed, wall_ms};
+use crate::raft::{RaftHandle, member_of, now};
+use crate::reads::Reads;
+use crate::shared::{Phase, Shared};
+use crate::startup;
+use crate::status::{self, Status};
+use crate::transfer::{Transfer, Transferred};
+use crate::types::{Member, NodeId};
+use crate::view::{View, Views};
+
+/// How long an orderly stop may take before its threads are left behind.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What all calls need; one per replica.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) raft: RaftHandle,
+    pub(crate) proposals: Proposals,
+    pub(crate) reads: Reads,
+    pub(crate) views: Views,
+    pub(crate) effects: Effects,
+    pub(crate) leadership: Arc<watch::Sender<Leadership>>,
+    pub(crate) failure: watch::Receiver<Option<String>>,
+    pub(crate) vigil: Vigil,
+    pub(crate) transfer: Transfer,
+    pub(crate) peer_address: SocketAddr,
+    pub(crate) log: RaftLog,
+    pub(crate) store: StateStore,
+}
+
+/// One replica of the cluster, running in this process. Clones are handles of the same one; when the last
+/// goes without [`Replica::shutdown`], it stops abruptly, as if killed.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    parts: Arc<Parts>,
+    running: Arc<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Running {
+    fn take(&self) -> Option<Runtime> {
+        self.runtime
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A command on behalf of a client.
+#[derive(Clone, Debug)]
+pub struct ClientProposal {
+    /// The client's request id and base; the same over all retries.
+    pub request: Option<RequestTag>,
+    /// Who asked, for people.
+    pub actor: String,
+    /// What is to happen.
+    pub command: Command,
+}
+
+impl Replica {
+    /// Opens the data directory, raises its incarnation, and joins in. Returns before there is a leader;
+    /// a replica with an empty directory waits for bootstrap.
+    pub async fn start(config: ReplicaConfig) -> Result<Self, StartError> {
+        config.check()?;
+        let started = startup::start(config).await?;
+        Ok(Self {
+            parts: Arc::new(started.parts),
+            running: Arc::new(Running {
+                runtime: Mutex::new(Some(started.runtime)),
+            }),
+        })
+    }
+
+    /// This replica's number.
+    pub fn node_id(&self) -> NodeId {
+        self.parts.shared.node_id()
+    }
+
+    /// The address that the peer service listens on.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.parts.peer_address
+    }
+
+    /// Whether it takes part in a cluster; changes are watched.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.parts.shared.phase()
+    }
+
+    /// Becomes `Some(cause)` when Raft has stopped for good (a failed disk, say): the process should end.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.parts.failure.clone()
+    }
+
+    /// Who leads; one's own reign from its applied announcement on.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.parts.leadership.subscribe()
+    }
+
+    /// The leader as far as this replica knows, itself included.
+    pub fn leader(&self) -> Option<Member> {
+        let seen = now(&self.parts.raft.server_metrics());
+        member_of(&seen).map(|(leader, _)| leader)
+    }
+
+    /// Hints for reconcilers, from now on.
+    pub fn effects(&self) -> EffectHints {
+        self.parts.effects.subscribe()
+    }
+
+    /// The applied state as of now; may trail the cluster by any amount.
+    pub fn stale(&self) -> Arc<View> {
+        self.parts.views.borrow().clone()
+    }
+
+    /// Each new applied state. Intermediate ones may be skipped.
+    pub fn views(&self) -> Views {
+        self.parts.views.clone()
+    }
+
+    /// A state that holds every write completed anywhere before this call. Works on followers too.
+    pub async fn linearizable(&self) -> Result<Arc<View>, ReadError> {
+        self.parts.reads.linearizable().await
+    }
+
+    /// Completes after a majority acknowledged a Raft round begun after this call. Leader only; many
+    /// callers share a round.
+    pub async fn confirm_quorum(&self) -> Result<(), ReadError> {
+        self.parts.reads.confirm().await.map(drop)
+    }
+
+    /// Proposes a client's command, if this replica leads and its reign is announced.
+    pub async fn propose_client(&self, proposal: ClientProposal) -> Result<Proposed, ProposeError> {
+        if proposal.command.authority() != Authority::Client {
+            return Err(ProposeError::Refused(
+                "this command can't be proposed by a client".to_owned(),
+            ));
+        }
+        let reign = self.reign().await?;
+        let envelope = Envelope {
+            epoch: None,
+            request: proposal.request,
+            proposed_at_ms: reign.clock_ms(),
+            wall_ms: wall_ms(),
+            actor: proposal.actor,
+            command: proposal.command,
+        };
+        self.parts
+            .proposals
+            .write_bounded(&envelope, reign.leader_id)
+            .await
+    }
+
+    /// Proposes a reconciler's command under the reign it was planned in; refused once that is over.
+    pub async fn propose_as_leader(
+        &self,
+        reign: &Reign,
+        actor: impl Into<String>,
+        command: Command,
+    ) -> Result<Proposed, ProposeError> {
+        let envelope = Envelope {
+            epoch: Some(reign.epoch),
+            request: None,
+            proposed_at_ms: reign.clock_ms(),
+            wall_ms: wall_ms(),
+            actor: actor.into(),
+            command,
+        };
+        self.parts
+            .proposals
+            .write_bounded(&envelope, reign.leader_id)
+            .await
+    }
+
+    // While leadership is being handed over, callers wait (a bounded number, for a bounded time) and are
+    // then told whom to ask.
+    async fn reign(&self) -> Result<Reign, ProposeError> {
+        self.parts.transfer.settled().await;
+        let current = self.parts.leadership.borrow().clone();
+        match current {
+            Leadership::Leading(reign) => Ok(reign),
+            Leadership::None => Err(ProposeError::NotLeader { leader: None }),
+            Leadership::Following { leader, .. } => Err(ProposeError::NotLeader {
+                leader: Some(leader),
+            }),
+        }
+    }
+
+    /// All members as this replica's log has them.
+    pub fn members(&self) -> Vec<Member> {
+        self.status().members
+    }
+
+    /// Its own account of itself. Asks nobody.
+    pub fn status(&self) -> Status {
+        let metrics = self.parts.raft.metrics().borrow_watched().clone();
+        let view = self.stale();
+        status::status(
+            &self.parts.shared,
+            &metrics,
+            &view,
+            self.parts.vigil.counts(),
+        )
+    }
+
+    /// What the log's disk is doing.
+    pub fn log_metrics(&self) -> regent_storage::log::LogMetrics {
+        self.parts.log.metrics()
+    }
+
+    /// Hands leadership to a reachable voter that holds everything flushed here; waits until it leads.
+    pub async fn transfer_leader(&self, to: NodeId) -> Result<Transferred, TransferError> {
+        self.parts.transfer.run(to).await
+    }
+
+    /// Has a snapshot taken soon, whatever the policy says.
+    pub async fn trigger_snapshot(&self) -> Result<(), StartError> {
+        self.parts
+            .raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|e| StartError::Raft(e.to_string()))
+    }
+
+    /// Stops in order: Raft first, then the state store is written out and the files are closed. The data
+    /// directory can be opened again when this returns.
+    pub async fn shutdown(&self) {
+        let Some(runtime) = self.running.take() else {
+            return;
+        };
+        if let Err(error) = self.parts.raft.shutdown().await {
+            tracing::warn!(%error, "raft ended badly");
+        }
+        let store = self.parts.store.clone();
+        let log = self.parts.log.clone();
+        let stopped = tokio::task::spawn_blocking(move || {
+            runtime.shutdown_timeout(STOP_TIMEOUT);
+            store.close();
+            log.close();
+        });
+        if let Err(error) = stopped.await {
+            tracing::warn!(%error, "stopping ended badly");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Starting a replica: open everything, raise the incarnation before the first message, and put the parts
+//! together on a runtime of their own, so that neither jobs nor API load can starve heartbeats.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::Fatal;
+use regent_storage::identity::{DataDir, Identity};
+use regent_storage::log::{LogConfig, LogStore};
+use regent_storage::snapshot::SnapshotStore;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::config::ReplicaConfig;
+use crate::effects::Effects;
+use crate::error::StartError;
+use crate::failover::Vigil;
+use crate::founding::{Founding, belonging_of};
+use crate::leadership::{Leadership, Throne};
+use crate::link::MESSAGE_BYTES_MAX;
+use crate::log::RaftLog;
+use crate::lookout::Lookout;
+use crate::machine::StateMachine;
+use crate::memory::Reached;
+use crate::network::{Deadlines, Peers};
+use crate::proposals::Proposals;
+use crate::raft::RaftHandle;
+use crate::reads::Reads;
+use crate::receive_snapshot::Inbox;
+use crate::recovery::{self, Recovered};
+use crate::replica::Parts;
+use crate::server::PeerService;
+use crate::shared::{Phase, Shared};
+use crate::snapshot::Snapshots;
+use crate::transfer::Transfer;
+use crate::wire::proto::peer_server::PeerServer;
+
+/// Threads of Raft's runtime.
+const RAFT_THREADS: usize = 2;
+
+/// A replica's parts and the threads they run on.
+pub(crate) struct Started {
+    pub(crate) parts: Parts,
+    pub(crate) runtime: Runtime,
+}
+
+struct Opened {
+    dir: DataDir,
+    identity: Identity,
+    log: RaftLog,
+    snapshots: Snapshots,
+    recovered: Recovered,
+}
+
+/// Opens the data directory and starts everything.
+pub(crate) async fn start(config: ReplicaConfig) -> Result<Started, StartError> {
+    let opening = config.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&opening))
+        .await
+        .map_err(|e| StartError::Storage(e.to_string()))??;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(RAFT_THREADS)
+        .thread_name("regent-raft")
+        .enable_all()
+        .build()
+        .map_err(|e| StartError::Config(format!("threads: {e}")))?;
+    let joined = runtime.spawn(join(config, opened)).await;
+    match joined {
+        Ok(Ok(parts)) => Ok(Started { parts, runtime }),
+        Ok(Err(error)) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+        Err(panic) => {
+            runtime.shutdown_background();
+            Err(StartError::Raft(panic.to_string()))
+        }
+    }
+}
+
+fn storage(error: impl std::fmt::Display) -> StartError {
+    StartError::Storage(error.to_string())
+}
+
+fn open(config: &ReplicaConfig) -> Result<Opened, StartError> {
+    let refused = |e: regent_storage::identity::IdentityError| StartError::DataDir(e.to_string());
+    let dir = DataDir::lock(&config.data_dir).map_err(refused)?;
+    let identity = dir
+        .open_and_increment_incarnation(config.node_id)
+        .map_err(refused)?;
+    let store = SnapshotStore::open(config.data_dir.join("snapshots")).map_err(storage)?;
+    let snapshots = Snapshots::new(store).map_err(storage)?;
+    let log = LogStore::open(config.data_dir.join("log"), LogConfig::default()).map_err(storage)?;
+    if let Some(cut) = log.cut_tail() {
+        tracing::warn!(
+            ?cut,
+            "the log ended in a write torn by a crash; it was cut off"
+        );
+    }
+    let log = RaftLog::new(log, snapshots.covered());
+    let recovered = recovery::recover(&config.data_dir.join("state"), &log, &snapshots)?;
+    check_cluster(&identity, &recovered)?;
+    Ok(Opened {
+        dir,
+        identity,
+        log,
+        snapshots,
+        recovered,
+    })
+}
+
+fn check_cluster(identity: &Identity, recovered: &Recovered) -> Result<(), StartError> {
+    let state = recovered.view.machine.cluster_id().map(|id| id.0);
+    if state.is_some() && state != identity.cluster_id {
+        return Err(StartError::DataDir(
+            "its state belongs to another cluster than its identity: files of two replicas were mixed; \
+             remove this replica and add it again with an empty data directory (regent members remove, \
+             then regent members add)"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn new_shared(
+    config: &ReplicaConfig,
+    opened: &Opened,
+    listener: &TcpListener,
+) -> Result<Arc<Shared>, StartError> {
+    let mut node = config.node();
+    if config.advertise_peer.is_none() {
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.listen_peer.clone(),
+            source,
+        })?;
+        node.peer = address.to_string();
+    }
+    let log = opened.log.clone();
+    let reached = Box::new(move || {
+        log.reached().unwrap_or_else(|error| {
+            // Claiming nothing is the safe lie: a peer that saw more refuses.
+            tracing::error!(%error, "the log can't tell how far it is");
+            Reached::default()
+        })
+    });
+    let incarnation = opened.identity.incarnation;
+    let shared = Arc::new(Shared::new(config.node_id, node, incarnation, reached));
+    if let Some(belonging) = belonging_of(&opened.identity) {
+        shared.belong(belonging);
+    }
+    let removed = &opened.recovered.view.standing.removed;
+    shared.set_removed(removed.iter().copied().collect());
+    Ok(shared)
+}
+
+async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError> {
+    let listener = TcpListener::bind(&config.listen_peer)
+        .await
+        .map_err(|source| StartError::Listen {
+            address: config.listen_peer.clone(),
+            source,
+        })?;
+    let shared = new_shared(&config, &opened, &listener)?;
+    let (heartbeat_ms, _, election_max_ms) = config.timing.millis();
+    let election = Duration::from_millis(election_max_ms);
+    let peers = Peers::new(
+        shared.clone(),
+        Deadlines::new(heartbeat_ms, election_max_ms),
+    );
+    let effects = Effects::default();
+    let views = watch::Sender::new(Arc::new(opened.recovered.view));
+    let seen = views.subscribe();
+    let store = opened.recovered.store;
+    let machine = StateMachine {
+        views,
+        effects: effects.clone(),
+        store: store.clone(),
+        snapshots: opened.snapshots.clone(),
+        shared: Some(shared.clone()),
+    };
+    let raft = RaftHandle::new(
+        config.node_id,
+        Arc::new(config.raft()?),
+        peers.clone(),
+        opened.log.clone(),
+        machine,
+    )
+    .await
+    .map_err(|e| StartError::Raft(e.to_string()))?;
+    let proposals = Proposals::new(
+        raft.clone(),
+        config.max_inflight_proposals,
+        config.propose_timeout,
+    );
+    let reads = Reads::spawn(
+        raft.clone(),
+        peers.clone(),
+        shared.clone(),
+        seen.clone(),
+        config.read_timeout,
+    );
+    let leadership = Arc::new(watch::Sender::new(Leadership::None));
+    let vigil = Vigil::default();
+    let founding = Founding {
+        shared: shared.clone(),
+        raft: raft.clone(),
+        views: seen.clone(),
+        dir: Arc::new(Mutex::new(opened.dir)),
+    };
+    let service = PeerService {
+        shared: shared.clone(),
+        raft: raft.clone(),
+        reads: reads.clone(),
+        inbox: Inbox::new(opened.snapshots),
+        founding,
+        vigil: vigil.clone(),
+    };
+    let peer_address = listener.local_addr().map_err(|source| StartError::Listen {
+        address: config.listen_peer.clone(),
+        source,
+    })?;
+    tokio::spawn(serve(listener, service));
+    tokio::spawn(
+        Throne {
+            raft: raft.clone(),
+            shared: shared.clone(),
+            proposals: proposals.clone(),
+            views: seen.clone(),
+            published: leadership.clone(),
+            cause_within: election * 4,
+        }
+        .run(),
+    );
+    tokio::spawn(stand_back(raft.clone(), shared.phase()));
+    tokio::spawn(Lookout::new(shared.clone(), config.peers.clone()).run());
+    let transfer = Transfer::new(
+        raft.clone(),
+        shared.clone(),
+        peers.clone(),
+        leadership.clone(),
+        election,
+    );
+    Ok(Parts {
+        failure: watch_failure(&raft),
+        shared,
+        raft,
+        proposals,
+        reads,
+        views: seen,
+        effects,
+        leadership,
+        vigil,
+        transfer,
+        peer_address,
+        log: opened.log,
+        store,
+    })
+}
+
+async fn serve(listener: TcpListener, service: PeerService) {
+    let service = PeerServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let served = Server::builder()
+        .initial_stream_window_size(4 * 1024 * 1024)
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .add_service(service)
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the peer service ended");
+    }
+}
+
+// A replica that must not take part doesn't stand for election either.
+async fn stand_back(raft: RaftHandle, mut phase: watch::Receiver<Phase>) {
+    let refused = phase
+        .wait_for(|phase| matches!(phase, Phase::Refused(_)))
+        .await
+        .is_ok();
+    if refused {
+        raft.runtime_config().elect(false);
+    }
+}
+
+fn watch_failure(raft: &RaftHandle) -> watch::Receiver<Option<String>> {
+    let (sender, receiver) = watch::channel(None);
+    let mut metrics = raft.metrics();
+    tokio::spawn(async move {
+        loop {
+            let state = metrics.borrow_and_update().running_state.clone();
+            match state {
+                Ok(()) => {}
+                Err(Fatal::Stopped) => return,
+                Err(fatal) => {
+                    tracing::error!(%fatal, "raft stopped");
+                    sender.send_replace(Some(fatal.to_string()));
+                    return;
+                }
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,270 @@
+//! A small cluster for tests: start, stop and kill replicas, find the leader, write, wait.
+//!
+//! Ports lie below the ephemeral range, so that no outgoing connection of another test takes one.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use regent_ha::{
+    ClientProposal, Leadership, Member, Node, NodeId, Outcome, ProposeError, Reign, Replica,
+    ReplicaConfig, StartError, Timing, bootstrap,
+};
+use regent_state::command::{CancelJob, SetFeatureLevel};
+use regent_state::ids::{ClusterId, JobId};
+use regent_state::{Command, Response};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Clusters that run at once: elections on two cores need some air.
+static ROOM: Semaphore = Semaphore::const_new(2);
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+pub fn free_port() -> u16 {
+    let base = 20_000 + (std::process::id() % 100) as u16 * 100;
+    loop {
+        let port = base + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Waits until `check` answers `Some`; fails the test with `what` if it takes too long.
+pub async fn eventually<T, F, Fut>(what: &str, mut check: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited too long: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub struct Cluster {
+    pub members: Vec<Member>,
+    pub snapshot_every: u64,
+    pub keep_entries: u64,
+    replicas: BTreeMap<NodeId, Replica>,
+    dir: TempDir,
+    _room: SemaphorePermit<'static>,
+}
+
+impl Cluster {
+    /// Names members and finds ports; starts nothing.
+    pub async fn planned(size: u64) -> Self {
+        let room = ROOM.acquire().await.unwrap();
+        let members = (1..=size)
+            .map(|node_id| Member {
+                node_id,
+                node: Node {
+                    name: format!("jm-{node_id}"),
+                    api: format!("127.0.0.1:{}", free_port()),
+                    peer: format!("127.0.0.1:{}", free_port()),
+                },
+            })
+            .collect();
+        Self {
+            members,
+            snapshot_every: 10_000,
+            keep_entries: 1_000,
+            replicas: BTreeMap::new(),
+            dir: tempfile::tempdir().unwrap(),
+            _room: room,
+        }
+    }
+
+    /// Starts all replicas and bootstraps them.
+    pub async fn formed(size: u64) -> Self {
+        let mut cluster = Self::planned(size).await;
+        cluster.form().await;
+        cluster
+    }
+
+    pub async fn form(&mut self) {
+        self.start_all().await;
+        let outcome = self.bootstrap().await;
+        assert!(matches!(outcome, Outcome::Formed(_)));
+        self.leader().await;
+    }
+
+    pub async fn bootstrap(&self) -> Outcome {
+        bootstrap(&self.members, Some(self.cluster_id()))
+            .await
+            .unwrap()
+    }
+
+    pub fn cluster_id(&self) -> ClusterId {
+        ClusterId([5; 16])
+    }
+
+    pub fn data_dir(&self, node_id: NodeId) -> PathBuf {
+        self.dir.path().join(format!("jm-{node_id}"))
+    }
+
+    pub fn config(&self, node_id: NodeId) -> ReplicaConfig {
+        let member = self.members.iter().find(|m| m.node_id == node_id).unwrap();
+        let mut config =
+            ReplicaConfig::new(self.data_dir(node_id), node_id, member.node.name.clone());
+        config.api = member.node.api.clone();
+        config.listen_peer = member.node.peer.clone();
+        config.peers = self.members.iter().map(|m| m.node.peer.clone()).collect();
+        config.snapshot_every = self.snapshot_every;
+        config.keep_entries = self.keep_entries;
+        config.timing = Timing::Custom {
+            heartbeat_ms: 50,
+            election_min_ms: 250,
+            election_max_ms: 400,
+        };
+        config
+    }
+
+    pub async fn start_all(&mut self) {
+        for node_id in self.ids() {
+            self.start(node_id).await;
+        }
+    }
+
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.members.iter().map(|m| m.node_id).collect()
+    }
+
+    pub async fn start(&mut self, node_id: NodeId) -> &Replica {
+        let replica = eventually("the data directory is free", || async {
+            match Replica::start(self.config(node_id)).await {
+                Ok(replica) => Some(replica),
+                Err(StartError::DataDir(text)) if text.contains("in use") => None,
+                Err(StartError::Listen { .. }) => None,
+                Err(error) => panic!("replica {node_id} doesn't start: {error}"),
+            }
+        })
+        .await;
+        self.replicas.entry(node_id).insert_entry(replica).into_mut()
+    }
+
+    pub async fn stop(&mut self, node_id: NodeId) {
+        let replica = self.replicas.remove(&node_id).unwrap();
+        replica.shutdown().await;
+    }
+
+    pub async fn stop_all(&mut self) {
+        for node_id in self.ids() {
+            if self.replicas.contains_key(&node_id) {
+                self.stop(node_id).await;
+            }
+        }
+    }
+
+    /// Ends a replica without any orderly step.
+    pub fn kill(&mut self, node_id: NodeId) {
+        drop(self.replicas.remove(&node_id).unwrap());
+    }
+
+    pub fn replica(&self, node_id: NodeId) -> &Replica {
+        &self.replicas[&node_id]
+    }
+
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
+    }
+
+    fn reigning(&self) -> Option<(NodeId, Reign)> {
+        self.replicas
+            .values()
+            .find_map(|replica| match &*replica.leadership().borrow() {
+                Leadership::Leading(reign) => Some((replica.node_id(), reign.clone())),
+                _ => None,
+            })
+    }
+
+    /// Waits for a leader whose reign is announced.
+    pub async fn leader(&self) -> (NodeId, Reign) {
+        eventually("a leader", || async { self.reigning() }).await
+    }
+
+    /// A replica that doesn't lead.
+    pub async fn follower(&self) -> NodeId {
+        let (leader, _) = self.leader().await;
+        *self.replicas.keys().find(|id| **id != leader).unwrap()
+    }
+
+    /// Writes one client command through whoever leads; answers its index.
+    pub async fn write(&self, number: u64) -> u64 {
+        eventually("a write", || async {
+            let (leader, _) = self.reigning()?;
+            match self.replica(leader).propose_client(cancel(number)).await {
+                Ok(proposed) => {
+                    assert!(matches!(proposed.response, Response::Rejected(_)));
+                    Some(proposed.index.0)
+                }
+                Err(ProposeError::Refused(text)) => panic!("{text}"),
+                Err(_) => None,
+            }
+        })
+        .await
+    }
+
+    pub async fn write_many(&self, count: u64) -> u64 {
+        let mut last = 0;
+        for number in 0..count {
+            last = self.write(number).await;
+        }
+        last
+    }
+
+    /// Waits until all running replicas have applied the same, and answers the common hash.
+    pub async fn at_rest(&self) -> u128 {
+        eventually("all replicas at the same index", || async {
+            let views: Vec<_> = self.replicas.values().map(Replica::stale).collect();
+            let first = views.first()?;
+            let same = views
+                .iter()
+                .all(|view| view.applied_index() == first.applied_index());
+            if !same || self.reigning().is_none() {
+                return None;
+            }
+            assert!(
+                views.iter().all(|view| view.hash() == first.hash()),
+                "hashes differ at index {}",
+                first.applied_index()
+            );
+            Some(first.hash())
+        })
+        .await
+    }
+
+    /// Waits until `node_id` has applied up to `index`.
+    pub async fn applied(&self, node_id: NodeId, index: u64) {
+        eventually("a replica to catch up", || async {
+            (self.replica(node_id).stale().applied_index() >= index).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A client command that is always answered (with a refusal) and always remembered.
+pub fn cancel(number: u64) -> ClientProposal {
+    let mut job = [0; 16];
+    job[..8].copy_from_slice(&number.to_be_bytes());
+    ClientProposal {
+        request: None,
+        actor: "test".to_owned(),
+        command: Command::CancelJob(CancelJob { job: JobId(job) }),
+    }
+}
+
+/// A reconciler's command that changes the state.
+pub fn level(level: u32) -> Command {
+    Command::SetFeatureLevel(SetFeatureLevel { level })
+}
