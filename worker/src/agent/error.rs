@@ -4,18 +4,23 @@
 use std::io;
 use std::path::PathBuf;
 
+use regent_storage::identity::IdentityError;
+
 use crate::config::ConfigError;
 
 /// What ends [`run`](crate::run) with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The configuration breaks a rule.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The data directory can't be used: in use, another's, or not writable.
-    #[error("data-dir {path}: {message}")]
-    DataDir {
-        /// The directory.
+    /// The data directory is in use, another worker's, or can't be written.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// What an earlier process learnt of the cluster can't be read.
+    #[error("can't read {path}: {message}; remove it once no older leader can be running")]
+    Unreadable {
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         message: String,
@@ -31,11 +36,9 @@ pub enum WorkerError {
         source: io::Error,
     },
     /// The checkpoint directory can't be used.
-    #[error("storage.checkpoint-dir {path}: {message}")]
+    #[error("{message}")]
     Storage {
-        /// The directory.
-        path: String,
-        /// What is wrong with it.
+        /// Key, directory and cause.
         message: String,
     },
     /// What was learnt of the cluster can't be kept, so older leaders couldn't be refused.

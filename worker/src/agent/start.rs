@@ -1,0 +1,214 @@
+//! Puts a TaskManager together and takes it apart: directory, addresses, engine, lease, agent. The
+//! order matters: the lock on the data directory comes first, for it makes the incarnation proof that
+//! no earlier process of this worker still runs.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use regent_protocol::v1::{OperatorOffer, Register};
+use regent_storage::identity::{DataDir, WorkerIdentity};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use super::driver::{Driver, Parts, Sources};
+use super::error::WorkerError;
+use super::http;
+use super::lease::Lease;
+use super::lease_guard::LeaseGuard;
+use super::memory::Memory;
+use super::session_plan::SessionPlan;
+use super::status::Status;
+use super::watch;
+use crate::config::TaskManagerConfig;
+use crate::engine::{Engine, EngineConfig};
+
+/// Runs a TaskManager until `shutdown` is ready, then cancels its tasks and says goodbye.
+///
+/// # Errors
+/// When it can't start (configuration, data directory in use, port in use), or when what it must
+/// remember can't be written.
+pub async fn run(
+    config: TaskManagerConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), WorkerError> {
+    config.validate()?;
+    let dir = DataDir::lock(&config.data_dir)?;
+    let doors = Doors::open(&config).await?;
+    let identity = dir.open_worker(&config.worker_id)?;
+    tracing::info!(
+        worker = identity.worker_id,
+        incarnation = identity.incarnation,
+        api = %doors.api_address,
+        data = %doors.data_address,
+        "taskmanager_started"
+    );
+    let result = serve(&config, &dir, identity, doors, shutdown).await;
+    drop(dir);
+    result
+}
+
+async fn serve(
+    config: &TaskManagerConfig,
+    dir: &DataDir,
+    identity: WorkerIdentity,
+    doors: Doors,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), WorkerError> {
+    let (memory, fence) = Memory::open(dir.path())?;
+    let lease = Arc::new(Lease::default());
+    let (engine, events) = start_engine(config, &identity, &lease)?;
+    let guard = LeaseGuard::start(Arc::clone(&lease), engine.clone())
+        .map_err(|_| WorkerError::Ended("lease guard"))?;
+    let status = Status::new(config.worker_id.clone(), config.slots, Arc::clone(&lease));
+    let status = Arc::new(status);
+    status.update(|shown| shown.cluster_id.clone_from(&fence.cluster_id));
+    let (view_sender, views) = mpsc::channel(64);
+    let watchers = watch::start(
+        &config.jobmanagers,
+        &config.worker_id,
+        &status,
+        &view_sender,
+    );
+    let base = register_base(config, dir.path(), &identity, &doors);
+    let mut services = doors.serve(&engine, &status);
+    let plan = SessionPlan::new(fence);
+    let parts = Parts {
+        plan,
+        base,
+        engine,
+        lease,
+        guard,
+        memory,
+        status,
+    };
+    let driver = Driver::new(parts, Sources { views, events });
+    let result = tokio::select! {
+        result = driver.run(shutdown) => result,
+        Some(_) = services.join_next() => Err(WorkerError::Ended("listener")),
+    };
+    drop(watchers);
+    result
+}
+
+fn start_engine(
+    config: &TaskManagerConfig,
+    identity: &WorkerIdentity,
+    lease: &Arc<Lease>,
+) -> Result<(Engine, mpsc::Receiver<crate::engine::EngineEvent>), WorkerError> {
+    let files = super::files::open(&config.storage)?;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Engine::start(EngineConfig {
+        worker_id: config.worker_id.clone(),
+        incarnation: identity.incarnation,
+        slots: config.slots,
+        files,
+        authority: Arc::clone(lease) as _,
+        threads,
+    }))
+}
+
+/// Who this worker is, as it registers.
+fn register_base(
+    config: &TaskManagerConfig,
+    dir: &Path,
+    identity: &WorkerIdentity,
+    doors: &Doors,
+) -> Register {
+    let told = |named: &Option<String>, bound: SocketAddr| {
+        named.clone().unwrap_or_else(|| bound.to_string())
+    };
+    Register {
+        worker_id: config.worker_id.clone(),
+        incarnation: identity.incarnation,
+        machine_id: place(dir, &identity.machine_id),
+        data_dir: dir.display().to_string(),
+        slots: config.slots,
+        data_address: told(&config.advertise.data, doors.data_address),
+        api_address: told(&config.advertise.api, doors.api_address),
+        offers: offers(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Register::default()
+    }
+}
+
+/// Names the place where the directory's lock excludes others. Machine ids are copied with images and
+/// paths repeat between containers, so the running kernel and the directory itself are named too.
+fn place(dir: &Path, machine_id: &str) -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let inode = fs::metadata(dir).map_or((0, 0), |found| (found.dev(), found.ino()));
+    format!("{machine_id}/{}/{}.{}", boot.trim(), inode.0, inode.1)
+}
+
+fn offers() -> Vec<OperatorOffer> {
+    let names = [
+        ("source", "sequence"),
+        ("source", "files"),
+        ("operator", "filter"),
+        ("operator", "aggregate"),
+        ("sink", "files"),
+        ("sink", "blackhole"),
+    ];
+    let offer = |(kind, name): (&str, &str)| OperatorOffer {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        version: 1,
+    };
+    names.into_iter().map(offer).collect()
+}
+
+/// The addresses that this worker listens on.
+struct Doors {
+    api: TcpListener,
+    data: TcpListener,
+    api_address: SocketAddr,
+    data_address: SocketAddr,
+}
+
+impl Doors {
+    async fn open(config: &TaskManagerConfig) -> Result<Self, WorkerError> {
+        let (api, api_address) = listen("listen.api", &config.listen.api).await?;
+        let (data, data_address) = listen("listen.data", &config.listen.data).await?;
+        Ok(Self {
+            api,
+            data,
+            api_address,
+            data_address,
+        })
+    }
+
+    /// Serves both. They end when the set is dropped.
+    fn serve(self, engine: &Engine, status: &Arc<Status>) -> JoinSet<io::Result<()>> {
+        let mut services = JoinSet::new();
+        let pages = http::router(Arc::clone(status));
+        services.spawn(async move { axum::serve(self.api, pages).await });
+        let service = engine.data_plane();
+        services.spawn(async move {
+            let server = Server::builder().tcp_nodelay(true).add_service(service);
+            let served = server.serve_with_incoming(TcpListenerStream::new(self.data));
+            served.await.map_err(io::Error::other)
+        });
+        services
+    }
+}
+
+async fn listen(
+    key: &'static str,
+    address: &str,
+) -> Result<(TcpListener, SocketAddr), WorkerError> {
+    let failed = |source| WorkerError::Listen {
+        key,
+        address: address.to_owned(),
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
