@@ -132,6 +132,7 @@ impl LogFiles {
             first_sequence: self.next_sequence,
             previous_end: self.end,
             previous_crc: self.previous_crc,
+            len,
         };
         write_all_at(file.as_ref(), &header.encode(), 0)
             .and_then(|()| file.sync_data())

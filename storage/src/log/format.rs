@@ -3,7 +3,7 @@
 //! ```text
 //! segment  header (64) | batch | batch | ... | zeros
 //! header   magic 8 | version u16 | 0 u16 | segment u32 | salt u64 | first sequence u64
-//!          | previous end u64 | previous crc u32 | 0.. | crc32c u32
+//!          | previous end u64 | previous crc u32 | file length u64 | 0.. | crc32c u32
 //! batch    magic u32 | body length u32 | sequence u64 | own offset u32 | previous crc u32
 //!          | records u32 | crc32c u32 | records, zeros up to a multiple of 8
 //! record   kind u8 | 0 u8 | log id length u16 | payload length u32 | index u64 | crc32c u32
@@ -72,6 +72,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) previous_end: u64,
     /// That batch's checksum.
     pub(crate) previous_crc: u32,
+    /// Length of the file: a shorter one was cut by something else than a crash.
+    pub(crate) len: u64,
 }
 
 impl SegmentHeader {
@@ -84,6 +86,7 @@ impl SegmentHeader {
         out[24..32].copy_from_slice(&self.first_sequence.to_le_bytes());
         out[32..40].copy_from_slice(&self.previous_end.to_le_bytes());
         out[40..44].copy_from_slice(&self.previous_crc.to_le_bytes());
+        out[44..52].copy_from_slice(&self.len.to_le_bytes());
         let crc = crc32c::crc32c(&out[..60]);
         out[60..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -106,6 +109,7 @@ impl SegmentHeader {
             first_sequence: u64_at(bytes, 24),
             previous_end: u64_at(bytes, 32),
             previous_crc: u32_at(bytes, 40),
+            len: u64_at(bytes, 44),
         })
     }
 }

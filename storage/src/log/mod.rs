@@ -32,7 +32,11 @@ mod queue;
 mod recover;
 mod segment;
 mod shared;
+#[cfg(test)]
+mod sim;
 mod store;
+#[cfg(test)]
+mod tests;
 mod view;
 mod writer;
 

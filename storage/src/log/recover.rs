@@ -170,6 +170,10 @@ fn open_segment(disk: &dyn Disk, dir: &Path, id: u32, salt: u64) -> Result<Opene
             "the segment belongs to another log or place",
         ));
     }
+    if len < header.len {
+        let reason = format!("the file ends here and not at {}", header.len);
+        return Err(LogError::corrupt(&path, len, reason));
+    }
     Ok(Opened {
         segment: Segment {
             id,

@@ -24,7 +24,7 @@ pub(crate) struct Inner {
     failed: Option<LogError>,
     closed: bool,
     /// When the oldest operation of the group being written was issued.
-    in_flight_since: Option<Instant>,
+    pub(crate) in_flight_since: Option<Instant>,
     pub(crate) totals: Totals,
 }
 
@@ -81,7 +81,6 @@ impl Shared {
     /// Waits for something to write. `None`: closed and everything written.
     pub(crate) fn next_group(&self) -> Option<Vec<Queued>> {
         let mut inner = self.lock();
-        inner.in_flight_since = None;
         loop {
             let closing = inner.closed && !inner.queue.is_empty();
             if inner.queue.has_urgent() || closing {

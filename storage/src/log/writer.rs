@@ -328,6 +328,7 @@ impl Writer {
         for queued in group {
             flush(&mut inner, queued);
         }
+        inner.in_flight_since = None;
         inner.view.trim_cache(self.shared.config.cache_bytes);
         inner.totals.disk_full = !self.files.has_reserve();
         inner.totals.bytes_on_disk = self.files.bytes_on_disk();
