@@ -5,8 +5,16 @@
 //! [`Authority`] right before every external effect), and the address its data plane is served on.
 //! It leaves to the leader: placement, when to checkpoint, what a failure means.
 
+mod align;
+mod error;
 mod exchange;
+mod ids;
+mod keys;
+mod operators;
+mod rate;
+mod schema;
 mod store;
+mod timestamp;
 
 use std::fmt;
 use std::sync::Arc;
