@@ -1,5 +1,7 @@
 //! Meanings of plain text: YAML's core types, durations and timestamps. Pure functions.
 
+use crate::config::parse_duration;
+
 /// What a scalar is by YAML 1.2's core schema (JSON's literals are among them).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Scalar {
@@ -49,18 +51,10 @@ fn number(text: &str) -> Scalar {
 /// Longest duration that a job file may name: a year. It keeps every sum of them far from overflow.
 pub(super) const DURATION_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 
-/// `250ms`, `10s`, `5m`, `1h` in milliseconds. `None`: not a duration, or longer than a year.
+/// `250ms`, `10s`, `5m`, `1h`, `7d` in milliseconds, spelled as in the configuration. `None`: not a
+/// duration, or longer than a year.
 pub(super) fn duration_ms(text: &str) -> Option<u64> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (digits, unit) = text.split_at(unit_at);
-    let factor = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    let ms = digits.parse::<u64>().ok()?.checked_mul(factor)?;
+    let ms = u64::try_from(parse_duration(text).ok()?.as_millis()).ok()?;
     (ms <= DURATION_MS_MAX).then_some(ms)
 }
 

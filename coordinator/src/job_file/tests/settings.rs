@@ -74,7 +74,7 @@ fn checkpointing_refusals() {
             "checkpointing: { interval: «1.5s }",
             &["must be a duration"],
         ),
-        ("checkpointing: { interval: «1d }", &["must be a duration"]),
+        ("checkpointing: { interval: «1w }", &["must be a duration"]),
         ("checkpointing: { interval: «-1s }", &["must be a duration"]),
         ("checkpointing: { interval: «9000h }", &["at most a year"]),
         (
