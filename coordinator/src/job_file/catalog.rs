@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
+use regent_protocol::spec::FileFormat;
 use regent_state::graph::{Column, SinkInfo, VertexKind};
 
 use super::error::{Place, Problems, quoted};
-use super::fields::Fields;
+use super::fields::{self, Fields};
+use super::tree::Node;
 use super::{aggregate, filter, sinks, sources, suggest};
 
 /// What a builder may look at.
@@ -104,6 +106,33 @@ const PLANNED: [(VertexKind, &str); 3] = [
     (VertexKind::Operator, "union"),
     (VertexKind::Sink, "print"),
 ];
+
+/// The text formats of a connector; `None`: planned.
+type Formats = [(&'static str, Option<FileFormat>); 2];
+/// What `source: files` reads.
+pub(super) const READ_FORMATS: Formats = [
+    ("csv", Some(FileFormat::Csv)),
+    ("json-lines", Some(FileFormat::JsonLines)),
+];
+/// What `sink: files` writes.
+pub(super) const WRITE_FORMATS: Formats = [("csv", Some(FileFormat::Csv)), ("json-lines", None)];
+
+/// The format that `node` names.
+pub(super) fn format(
+    node: &Node,
+    formats: &Formats,
+    problems: &mut Problems,
+) -> Option<FileFormat> {
+    let format = fields::choice(node, "format", formats, problems)?;
+    format.or_else(|| {
+        problems.none(node.at, || {
+            let ready = formats.iter().filter(|(_, format)| format.is_some());
+            let names: Vec<&str> = ready.map(|(name, _)| *name).collect();
+            let (found, names) = (node.describe(), names.join(", "));
+            format!("format {found} isn't available here in this version; formats: {names}")
+        })
+    })
+}
 
 /// The key that names a vertex of this kind.
 pub(super) fn kind_key(kind: VertexKind) -> &'static str {

@@ -3,7 +3,7 @@
 use regent_protocol::spec::{self, BlackholeSpec, Delivery, FilesSinkSpec};
 use regent_state::graph::{IfExists, SinkInfo};
 
-use super::catalog::{Built, Context};
+use super::catalog::{self, Built, Context, WRITE_FORMATS};
 use super::error::{Place, Problems};
 use super::fields;
 use super::sources;
@@ -25,7 +25,7 @@ pub(super) fn files(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
     let path_node = with.need("path", "sink files", problems);
     let path = path_node.and_then(|node| sources::path(node, context, problems));
     let format = with.need("format", "sink files", problems);
-    let format = format.and_then(|node| sources::format(node, problems));
+    let format = format.and_then(|node| catalog::format(node, &WRITE_FORMATS, problems));
     let delivery = match with.get("delivery") {
         Some(node) => fields::choice(node, "delivery", &DELIVERIES, problems),
         None => Some(Delivery::ExactlyOnce),

@@ -1,9 +1,9 @@
 //! `source: sequence` and `source: files`.
 
-use regent_protocol::spec::{ColumnSpec, FileFormat, FilesSourceSpec, OnError, SequenceSpec};
+use regent_protocol::spec::{ColumnSpec, FilesSourceSpec, OnError, SequenceSpec};
 use regent_state::graph::{Column, DataType};
 
-use super::catalog::{Built, Context};
+use super::catalog::{self, Built, Context, READ_FORMATS};
 use super::columns::{self, TYPES};
 use super::error::{Place, Problems};
 use super::fields;
@@ -13,9 +13,6 @@ use super::tree::{Node, Value};
 
 /// Wider rows than this are more likely a mistake than a table.
 const COLUMNS_MAX: usize = 1_000;
-/// The format that is read and written, and one that is planned.
-const FORMATS: [(&str, Option<FileFormat>); 2] =
-    [("csv", Some(FileFormat::Csv)), ("json-lines", None)];
 const ON_ERROR: [(&str, OnError); 2] = [("fail", OnError::Fail), ("skip", OnError::Skip)];
 
 /// Rows `{value, at}`, with `keys` also `key`.
@@ -60,7 +57,7 @@ pub(super) fn files(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
     let path_node = with.need("path", "source files", problems);
     let path = path_node.and_then(|node| path(node, context, problems));
     let format = with.need("format", "source files", problems);
-    let format = format.and_then(|node| self::format(node, problems));
+    let format = format.and_then(|node| catalog::format(node, &READ_FORMATS, problems));
     let on_error = match with.get("on-error") {
         Some(node) => fields::choice(node, "on-error", &ON_ERROR, problems),
         None => Some(OnError::Fail),
@@ -137,16 +134,6 @@ pub(super) fn path(node: &Node, context: &Context<'_>, problems: &mut Problems) 
         Ok(path) => Some(path),
         Err(error) => problems.none(node.at, || error.message().to_owned()),
     }
-}
-
-/// The text format of a files source or sink.
-pub(super) fn format(node: &Node, problems: &mut Problems) -> Option<FileFormat> {
-    let format = fields::choice(node, "format", &FORMATS, problems)?;
-    format.or_else(|| {
-        problems.none(node.at, || {
-            "format `json-lines` isn't available in this version; formats: csv".to_owned()
-        })
-    })
 }
 
 fn columns(node: &Node, problems: &mut Problems) -> Option<Vec<Column>> {

@@ -1,6 +1,8 @@
 //! Columns flow from sources to sinks; predicates and functions are checked against them.
 
-use regent_protocol::spec::{AggregateSpec, Emit, FilterSpec, Predicate};
+use regent_protocol::spec::{
+    AggregateSpec, Emit, FileFormat, FilesSourceSpec, FilterSpec, Predicate,
+};
 use regent_state::graph::{DataType, Vertex};
 
 use super::{ENDLESS, FLIGHTS, NUMBERS, drop_from, job, refused, vertex};
@@ -218,6 +220,15 @@ fn a_filter_keeps_the_columns() {
             column: "month".to_owned()
         }
     );
+}
+
+#[test]
+fn json_lines_are_read() {
+    let source = "{ id: n, source: files, with: { path: in, format: json-lines, \
+        columns: { a: utf8 } } }";
+    let vertex = vertex(&job("", &[source, &drop_from("n")]), "n");
+    let spec: FilesSourceSpec = serde_json::from_str(&vertex.config_json).unwrap();
+    assert_eq!(spec.format, FileFormat::JsonLines);
 }
 
 #[test]
