@@ -13,6 +13,7 @@ mod keys;
 mod operators;
 mod rate;
 mod schema;
+mod sources;
 mod store;
 mod timestamp;
 

@@ -1,0 +1,138 @@
+//! `source: files`: the files that are there at the job's first start, whole files as splits. The
+//! list is fixed then and lives in the state; split k belongs to subtask k mod parallelism. A file
+//! is read up to the end that it has when it is reached.
+
+mod chunks;
+mod columns;
+mod csv;
+mod json;
+mod listing;
+mod position;
+mod reader;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use prost::Message;
+use regent_protocol::spec::FilesSourceSpec;
+
+pub(crate) use listing::{FilesFound, ListingCache, resolve};
+
+use self::position::{SplitPosition, from_items, from_listing};
+use self::reader::{ReadPlan, SplitReader};
+use super::{BATCH_ROWS, Source, SourceStart, SourceStep};
+use crate::engine::error::TaskError;
+use crate::engine::rate::{Allowance, RateLimiter};
+
+/// One subtask of a files source.
+pub(crate) struct FilesSource {
+    plan: Arc<ReadPlan>,
+    limiter: Option<RateLimiter>,
+    /// This subtask's splits, in order; the first that isn't done is being read.
+    splits: Vec<SplitPosition>,
+    reader: Option<SplitReader>,
+    skipped: u64,
+}
+
+impl FilesSource {
+    /// Starts from the list of files, or from restored positions.
+    pub(crate) async fn start(
+        spec: FilesSourceSpec,
+        vertex: &str,
+        start: SourceStart,
+    ) -> Result<Self, TaskError> {
+        let all = match &start.restored {
+            Some(items) => from_items(items)?,
+            None => from_listing(&*start.listings.files(vertex, &spec.path).await?),
+        };
+        let mine = |p: &SplitPosition| p.split % start.parallelism == start.subtask;
+        let rate =
+            |rate: f64| RateLimiter::new(rate / f64::from(start.parallelism), Instant::now());
+        Ok(Self {
+            limiter: spec.rate.map(rate),
+            plan: Arc::new(ReadPlan::new(spec)),
+            splits: all.into_iter().filter(mine).collect(),
+            reader: None,
+            skipped: 0,
+        })
+    }
+
+    async fn step(&mut self) -> Result<SourceStep, TaskError> {
+        loop {
+            let Some(current) = self.splits.iter().position(|split| !split.done) else {
+                return Ok(SourceStep::End);
+            };
+            let mut rows = BATCH_ROWS;
+            if let Some(limiter) = &mut self.limiter {
+                match limiter.allow(Instant::now()) {
+                    Allowance::Rows(allowed) => rows = rows.min(allowed),
+                    Allowance::Wait(until) => return Ok(SourceStep::Wait(until)),
+                }
+            }
+            if let Some(batch) = self.read(current, rows).await? {
+                if let Some(limiter) = &mut self.limiter {
+                    limiter.emitted(batch.num_rows());
+                }
+                return Ok(SourceStep::Batch(batch));
+            }
+        }
+    }
+
+    /// Reads on in a split and takes its position over.
+    async fn read(
+        &mut self,
+        current: usize,
+        rows: usize,
+    ) -> Result<Option<RecordBatch>, TaskError> {
+        let open = self.reader.take();
+        let (plan, position) = (self.plan.clone(), self.splits[current].clone());
+        let work = move || {
+            let mut reader = match open {
+                Some(reader) => reader,
+                None => SplitReader::open(plan, position)?,
+            };
+            let batch = reader.read(rows)?;
+            Ok::<_, TaskError>((reader, batch))
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        let (reader, batch) = done.map_err(|e| TaskError::task(format!("reading: {e}")))??;
+        let before = self.splits[current].skipped;
+        self.splits[current] = reader.position().clone();
+        self.skipped += self.splits[current].skipped - before;
+        if !self.splits[current].done {
+            self.reader = Some(reader);
+        }
+        Ok(batch)
+    }
+}
+
+impl Source for FilesSource {
+    fn next(&mut self) -> BoxFuture<'_, Result<SourceStep, TaskError>> {
+        self.step().boxed()
+    }
+
+    fn snapshot(&self) -> Vec<Bytes> {
+        let item = |split: &SplitPosition| Bytes::from(split.encode_to_vec());
+        self.splits.iter().map(item).collect()
+    }
+
+    fn skipped(&self) -> u64 {
+        self.skipped
+    }
+}
+
+/// Looks at a file as a start would: readable, and in CSV a header with all columns.
+pub(crate) fn check_header(spec: &FilesSourceSpec, path: &str) -> Result<(), TaskError> {
+    let position = SplitPosition {
+        path: path.to_owned(),
+        ..SplitPosition::default()
+    };
+    SplitReader::open(Arc::new(ReadPlan::new(spec.clone())), position).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests;

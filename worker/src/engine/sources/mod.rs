@@ -1,0 +1,71 @@
+//! Sources: where rows come from, at which position, and how fast. Emitting barriers, sending and
+//! storing positions belong to the task.
+
+mod files;
+mod sequence;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use regent_protocol::v1::VertexPlan;
+
+use super::error::TaskError;
+use super::operators::config;
+
+pub(crate) use files::ListingCache;
+pub(crate) use files::{FilesFound, resolve as resolve_files};
+
+/// Rows of one batch when nothing limits the rate.
+pub(crate) const BATCH_ROWS: usize = 8192;
+
+/// What a source has to offer now.
+#[derive(Debug)]
+pub(crate) enum SourceStep {
+    /// Rows, at least one. The source's position is behind them.
+    Batch(RecordBatch),
+    /// Nothing before that instant.
+    Wait(Instant),
+    /// Nothing ever again.
+    End,
+}
+
+/// One subtask of a source.
+pub(crate) trait Source: Send {
+    /// The next step. Never waits for the rate: that is [`SourceStep::Wait`].
+    fn next(&mut self) -> BoxFuture<'_, Result<SourceStep, TaskError>>;
+
+    /// The position behind all batches that were handed out, cut so that any parallelism can take
+    /// the pieces over.
+    fn snapshot(&self) -> Vec<Bytes>;
+
+    /// Rows that did not parse and were skipped since the start.
+    fn skipped(&self) -> u64;
+}
+
+/// What a subtask of a source starts from.
+pub(crate) struct SourceStart {
+    pub(crate) subtask: u32,
+    pub(crate) parallelism: u32,
+    /// The pieces of all subtasks of the restored state; `None` starts from the beginning.
+    pub(crate) restored: Option<Vec<Bytes>>,
+    /// Shared by the subtasks of the attempt on this worker.
+    pub(crate) listings: Arc<ListingCache>,
+}
+
+/// The source that a vertex names.
+pub(crate) async fn build(
+    plan: &VertexPlan,
+    start: SourceStart,
+) -> Result<Box<dyn Source>, TaskError> {
+    match plan.operator.as_str() {
+        "sequence" => Ok(Box::new(sequence::Sequence::new(&config(plan)?, &start)?)),
+        "files" => {
+            let source = files::FilesSource::start(config(plan)?, &plan.id, start).await?;
+            Ok(Box::new(source))
+        }
+        other => Err(TaskError::task(format!("unknown source {other}"))),
+    }
+}
