@@ -1,0 +1,185 @@
+//! Reads: linearizable by read index, or stale from this replica alone.
+//!
+//! Task states, figures and workers are known to the serving leader only, so linearizable reads go
+//! there; what needs the log alone falls back to a follower read.
+
+use std::sync::Arc;
+
+use regent_ha::View;
+use regent_protocol::error::{ApiError, ErrorKind};
+use regent_protocol::v1;
+use regent_protocol::v1::read_request::Query;
+use regent_state::Machine;
+use regent_state::model::Job;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use super::documents::{self, Live};
+use super::wait::{self, Server};
+use super::{deadline, document, errors, left_ms, refs};
+use crate::leader::rule::Rule;
+use crate::node::{Node, wall_ms};
+use crate::scheduler::slots::attempt_ref;
+
+/// Answers a read.
+pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Document, ApiError> {
+    let deadline = deadline(request.timeout_ms);
+    let Some(query) = request.query.clone() else {
+        return Err(ApiError::new(
+            ErrorKind::Invalid,
+            "the request asks nothing",
+        ));
+    };
+    if request.stale {
+        let view = node.replica.stale();
+        return local(&view, node.ruling().as_deref(), &query);
+    }
+    loop {
+        let tried = match wait::leader(node, deadline).await? {
+            Server::Here(rule) => here(node, &rule, &query, deadline).await,
+            Server::There(_) if request.forwarded => Err(ApiError::new(
+                ErrorKind::NoLeader,
+                "this replica does not lead",
+            )),
+            Server::There(leader) => there(node, &leader.node.api, &request, deadline).await,
+        };
+        match tried {
+            Err(error) if error.kind.retryable() && !request.forwarded => {
+                if left_ms(deadline) <= 700 {
+                    return Err(best_reason(node, error).await);
+                }
+                wait::pause().await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// Near the deadline: the reason that counts is whether a majority answers at all.
+async fn best_reason(node: &Node, last: ApiError) -> ApiError {
+    match node.replica.leader() {
+        Some(_) if last.kind != ErrorKind::NoLeader => last,
+        Some(_) | None => wait::no_leader(node).await,
+    }
+}
+
+async fn here(
+    node: &Node,
+    rule: &Rule,
+    query: &Query,
+    deadline: Instant,
+) -> Result<v1::Document, ApiError> {
+    let view = match timeout_at(deadline, node.replica.linearizable()).await {
+        Ok(Ok(view)) => view,
+        Ok(Err(error)) => return Err(errors::not_read(&error)),
+        Err(_) => {
+            return Err(ApiError::new(
+                ErrorKind::NoQuorum,
+                "a majority doesn't answer",
+            ));
+        }
+    };
+    local(&view, Some(rule), query)
+}
+
+/// Asks the leader. Falls back to a follower read when the leader can't be reached from here, if the
+/// log alone can answer.
+async fn there(
+    node: &Node,
+    api: &str,
+    request: &v1::ReadRequest,
+    deadline: Instant,
+) -> Result<v1::Document, ApiError> {
+    let forward = v1::ReadRequest {
+        forwarded: true,
+        timeout_ms: left_ms(deadline),
+        ..request.clone()
+    };
+    let asked = async {
+        let mut client = node.clients.to(api)?;
+        client.read(forward).await.map(tonic::Response::into_inner)
+    };
+    match timeout_at(deadline, asked).await {
+        Ok(Ok(document)) => Ok(document),
+        Ok(Err(status)) => Err(from_leader(&status)),
+        Err(_) => Err(ApiError::new(
+            ErrorKind::NoLeader,
+            "the leader doesn't answer",
+        )),
+    }
+}
+
+/// What the leader said, or that it could not be reached.
+pub(crate) fn from_leader(status: &Status) -> ApiError {
+    ApiError::from_status(status).unwrap_or_else(|| {
+        ApiError::new(
+            ErrorKind::NoLeader,
+            format!("the leader can't be reached: {}", status.message()),
+        )
+    })
+}
+
+fn live(rule: &Rule, machine: &Machine, job: Option<&Job>) -> Live {
+    let attempt = job.and_then(|job| machine.current_attempt(job.id));
+    let metrics = attempt.map_or_else(Vec::new, |one| rule.hub.metrics_of(&attempt_ref(one)));
+    Live {
+        seen: rule.hub.seen(),
+        now: rule.hub.now(),
+        lease: rule.lease(),
+        metrics,
+    }
+}
+
+fn job<'a>(machine: &'a Machine, text: &str) -> Result<&'a Arc<Job>, ApiError> {
+    let id = refs::resolve(machine, text)?;
+    let gone = || ApiError::new(ErrorKind::Failed, format!("there is no job {id}"));
+    machine.job(id).ok_or_else(gone)
+}
+
+/// Puts the answer together from one view.
+fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document, ApiError> {
+    let machine = &view.machine;
+    let live_of = |job: Option<&Job>| rule.map(|rule| live(rule, machine, job));
+    match query {
+        Query::JobList(_) => document(&documents::job_list(machine)),
+        Query::JobShow(of) => {
+            let job = job(machine, &of.job)?;
+            document(&documents::job_detail(
+                machine,
+                job,
+                live_of(Some(job)).as_ref(),
+            ))
+        }
+        Query::JobResult(of) => document(&documents::job_result(machine, job(machine, &of.job)?)),
+        Query::JobHistory(of) => document(&documents::job_history(machine, job(machine, &of.job)?)),
+        Query::CheckpointList(of) => document(&documents::checkpoint_list(
+            machine,
+            job(machine, &of.job)?.id,
+        )),
+        Query::CheckpointShow(of) => {
+            let job = job(machine, &of.job)?;
+            let all = documents::checkpoint_list(machine, job.id);
+            let found = all.into_iter().find(|one| one.id == of.checkpoint_id);
+            let missing = || {
+                let message = format!("job {} has no checkpoint {}", job.id, of.checkpoint_id);
+                ApiError::new(ErrorKind::Failed, message)
+            };
+            document(&found.ok_or_else(missing)?)
+        }
+        Query::WorkerList(_) => match live_of(None) {
+            Some(live) => document(&documents::worker_list(machine, &live)),
+            None => document(&Vec::<regent_protocol::view::WorkerView>::new()),
+        },
+        Query::CleanupList(of) => {
+            let clock_ms = rule.map_or_else(|| machine.clock_ms(), Rule::clock_ms);
+            document(&documents::cleanup_list(
+                machine,
+                of.dirty,
+                clock_ms,
+                wall_ms(),
+            ))
+        }
+        Query::LeaderHistory(_) => document(&documents::leader_history(machine)),
+        Query::Overview(_) => document(&documents::overview(machine, live_of(None).as_ref())),
+    }
+}

@@ -1,0 +1,62 @@
+//! What this replica says of itself. Works without a leader and without a majority; asks nobody.
+
+use regent_ha::{Leadership, Phase, Role};
+use regent_protocol::view;
+
+use crate::node::Node;
+
+pub(crate) fn node_status(node: &Node) -> view::NodeStatus {
+    let status = node.replica.status();
+    let view = node.replica.stale();
+    let leadership = node.replica.leadership().borrow().clone();
+    let leading = matches!(leadership, Leadership::Leading(_));
+    let reign = view.machine.reign().filter(|_| leading);
+    let member = |member: &regent_ha::Member| view::MemberView {
+        node_id: member.node_id,
+        name: member.node.name.clone(),
+        role: if status.voters.contains(&member.node_id) {
+            "voter"
+        } else {
+            "learner"
+        }
+        .to_owned(),
+        peer: member.node.peer.clone(),
+        api: member.node.api.clone(),
+    };
+    let peer = |peer: &regent_ha::PeerProgress| view::PeerView {
+        node_id: peer.node_id,
+        matched_index: peer.matched_index,
+        last_contact_ms: peer.last_contact_ms,
+    };
+    view::NodeStatus {
+        role: role(&status.phase, status.role, status.bootstrapped).to_owned(),
+        cluster_id: status.cluster_id.clone(),
+        generation: status.generation,
+        node_id: status.node_id,
+        name: status.name.clone(),
+        api: node.api.clone(),
+        term: status.term,
+        leader: status.leader.as_ref().map(|leader| leader.node_id),
+        last_log_index: status.last_log_index.unwrap_or(0),
+        applied_index: status.applied_index,
+        state_hash: format!("{:032x}", status.hash),
+        leading_since_ms: reign.map(|reign| reign.from_ms),
+        last_contact_ms: None,
+        incarnation: status.incarnation,
+        members: status.members.iter().map(member).collect(),
+        peers: status.peers.iter().map(peer).collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn role(phase: &Phase, role: Role, bootstrapped: bool) -> &'static str {
+    match (phase, role) {
+        (Phase::Empty, _) => "uninitialised",
+        (Phase::Member, _) if !bootstrapped => "uninitialised",
+        (Phase::Refused(_), _) | (_, Role::Down) => "learner",
+        (_, Role::Leader) => "leader",
+        (_, Role::Follower) => "follower",
+        (_, Role::Candidate) => "candidate",
+        (_, Role::Learner) => "learner",
+    }
+}

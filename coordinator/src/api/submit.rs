@@ -1,0 +1,132 @@
+//! Submitting a job: parse and check, let a worker look at the paths, then into the log.
+
+use std::path::Path;
+use std::time::Duration;
+
+use regent_protocol::error::{ApiError, ErrorKind};
+use regent_protocol::v1;
+use regent_protocol::view;
+use regent_state::command::{RestoreFrom, SubmitJob};
+use regent_state::graph::VertexKind;
+use regent_state::ids::{JobId, WorkerRef};
+use regent_state::{Command, JobGraph, Response};
+
+use super::change::Asked;
+use super::document;
+use crate::job_file::{self, JobFileSource};
+use crate::scheduler::order;
+use crate::scheduler::slots::offers_all;
+
+/// How long a worker may look at paths while the client waits; later it is done before deployment.
+const INSPECT_LIMIT: Duration = Duration::from_secs(3);
+
+pub(super) async fn submit(
+    asked: &Asked<'_>,
+    submit: &v1::SubmitJob,
+) -> Result<v1::Document, ApiError> {
+    let job_id: JobId = submit.job_id.parse().map_err(|error| invalid(&error))?;
+    let graph = parse(submit.clone()).await?;
+    let view = asked.rule.view();
+    // A repeated submission finds its own output where the first one saw nothing.
+    let known = view.machine.job(job_id);
+    if known.is_none() {
+        inspect(asked, &graph).await?;
+    }
+    if asked.request.dry_run {
+        let state = known.map_or_else(|| "CREATED".to_owned(), |job| job.state.to_string());
+        let (job_id, already) = (job_id.to_string(), known.is_some());
+        return document(&view::Submitted {
+            job_id,
+            state,
+            already,
+        });
+    }
+    let restore = (!submit.from_savepoint.is_empty()).then(|| RestoreFrom {
+        path: submit.from_savepoint.clone(),
+        allow_unclaimed_state: submit.allow_unclaimed_state,
+    });
+    let command = Command::SubmitJob(SubmitJob {
+        job_id,
+        graph,
+        restore,
+    });
+    match asked.propose(command).await? {
+        Response::Job(answer) => document(&view::Submitted {
+            job_id: answer.job.to_string(),
+            state: answer.state.to_string(),
+            already: answer.already,
+        }),
+        other => Err(ApiError::new(
+            ErrorKind::Failed,
+            format!("unexpected answer {other:?}"),
+        )),
+    }
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorKind::Invalid, error.to_string())
+}
+
+/// Parsing a large file takes a while, so it is done where blocking is allowed.
+async fn parse(submit: v1::SubmitJob) -> Result<JobGraph, ApiError> {
+    let parsing = tokio::task::spawn_blocking(move || {
+        let overrides = overrides(&submit.set)?;
+        let source = JobFileSource {
+            text: &submit.job_file,
+            name: &submit.file_name,
+            working_dir: Path::new(&submit.working_dir),
+            overrides: &overrides,
+        };
+        let parsed = job_file::parse(source).map_err(|error| invalid(&error))?;
+        Ok(parsed.graph)
+    });
+    parsing
+        .await
+        .map_err(|error| ApiError::new(ErrorKind::Failed, error.to_string()))?
+}
+
+fn overrides(set: &[String]) -> Result<Vec<(String, String)>, ApiError> {
+    set.iter()
+        .map(|one| job_file::parse_override(one).map_err(|error| invalid(&error)))
+        .collect()
+}
+
+/// Lets a worker that has all operators look; without one it is done before the first attempt.
+async fn inspect(asked: &Asked<'_>, graph: &JobGraph) -> Result<(), ApiError> {
+    let seen = asked.rule.hub.seen();
+    let mut present = seen.workers.iter().filter(|(_, worker)| worker.present());
+    let Some((name, worker)) = present.find(|(_, worker)| offers_all(graph, Some(worker))) else {
+        return Ok(());
+    };
+    let worker = WorkerRef {
+        worker: name.clone(),
+        incarnation: worker.incarnation,
+    };
+    let Some(answer) = asked.rule.hub.inspect(&worker, order::vertices(graph)) else {
+        return Ok(());
+    };
+    match tokio::time::timeout(INSPECT_LIMIT, answer).await {
+        Ok(Ok(found)) => problems(graph, &found.problems),
+        Ok(Err(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// A problem with a source makes the file invalid; one with a sink's path is refused for safety.
+fn problems(graph: &JobGraph, problems: &[v1::PathProblem]) -> Result<(), ApiError> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let is_sink = |problem: &v1::PathProblem| {
+        graph
+            .vertex(&problem.vertex)
+            .is_some_and(|vertex| vertex.kind == VertexKind::Sink)
+    };
+    let kind = match problems.iter().all(is_sink) {
+        true => ErrorKind::Refused,
+        false => ErrorKind::Invalid,
+    };
+    let lines = problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.vertex, problem.message));
+    Err(ApiError::new(kind, lines.collect::<Vec<_>>().join("\n")))
+}

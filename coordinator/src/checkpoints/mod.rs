@@ -1,0 +1,300 @@
+//! The checkpoint coordinators: one for each attempt that runs, all in one task.
+//!
+//! `plan.rs` decides (pure); `act.rs` proposes, writes `_metadata` and orders. Deeds that wait (a
+//! proposal, a write) run beside the loop and come back as outcomes, so that no job holds up another.
+
+mod act;
+pub(crate) mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use regent_ha::View;
+use regent_protocol::v1;
+use regent_state::command::CheckpointKind;
+use regent_state::ids::{CheckpointId, WorkerRef};
+use regent_state::model::{Attempt, AttemptState, Job, JobState};
+use regent_state::{Effect, JobGraph};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::leader::hub::CheckpointEvent;
+use crate::leader::rule::Rule;
+use crate::leader::seen::{Phase, Seen};
+use crate::scheduler::slots::attempt_ref;
+use crate::scheduler::standing::expected;
+use crate::wire::{self, AttemptRef};
+use plan::{Action, Coordinator, Look};
+
+/// A look is taken at least this often, whatever hints got lost.
+const TICK: Duration = Duration::from_secs(1);
+/// Events taken in before the next look.
+const EVENTS_BATCH: usize = 1_024;
+
+/// How a deed ended.
+#[derive(Debug)]
+enum Outcome {
+    Begun(Option<plan::Pending>),
+    Completed(Result<(), String>),
+    Aborted(CheckpointId),
+    Reported(bool),
+}
+
+struct Coordinators {
+    rule: Arc<Rule>,
+    by_attempt: BTreeMap<AttemptRef, Coordinator>,
+    deeds: JoinSet<(AttemptRef, Outcome)>,
+    /// Something changed that only a look can act upon.
+    changed: bool,
+}
+
+/// Runs until the reign is over.
+pub(crate) async fn run(rule: Arc<Rule>, mut events: mpsc::Receiver<CheckpointEvent>) {
+    let mut effects = rule.effects();
+    let mut changes = rule.hub.changes();
+    let mut all = Coordinators {
+        rule: Arc::clone(&rule),
+        by_attempt: BTreeMap::new(),
+        deeds: JoinSet::new(),
+        changed: false,
+    };
+    let mut wake = Instant::now();
+    loop {
+        tokio::select! {
+            () = rule.stop.cancelled() => return,
+            Some(event) = events.recv() => {
+                all.event(event);
+                for _ in 0..EVENTS_BATCH {
+                    let Ok(event) = events.try_recv() else { break };
+                    all.event(event);
+                }
+            }
+            Some(ended) = all.deeds.join_next() => all.ended(ended),
+            () = relevant(&mut effects) => wake = all.look(),
+            _ = changes.changed() => wake = all.look(),
+            () = tokio::time::sleep_until(wake) => wake = all.look(),
+        }
+        if all.changed {
+            wake = all.look();
+        }
+    }
+}
+
+async fn relevant(effects: &mut regent_ha::EffectHints) {
+    loop {
+        let hints = effects.next().await;
+        let mine = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Checkpoints(_) | Effect::Schedule(_) | Effect::JobEnded(_)
+            )
+        };
+        if hints.overflowed || hints.effects.iter().any(mine) {
+            return;
+        }
+    }
+}
+
+/// What a look at one attempt needs, put together.
+struct Sight {
+    job: Arc<Job>,
+    graph: Arc<JobGraph>,
+    attempt: Arc<Attempt>,
+    all_finished: bool,
+    present: Vec<(WorkerRef, u64)>,
+}
+
+impl Sight {
+    fn of(view: &View, seen: &Seen, key: &AttemptRef) -> Option<Self> {
+        let machine = &view.machine;
+        let job = machine.job(key.job).filter(|job| job.run == key.run)?;
+        let graph = machine.graph(key.job)?;
+        let attempt = machine.attempt(key.job, key.token)?;
+        let parts = expected(graph, attempt);
+        let finished = |(worker, tasks): (&WorkerRef, &BTreeSet<_>)| {
+            let held = seen.tasks_of(worker, key);
+            let phase = |task| held.and_then(|held| held.get(task));
+            tasks
+                .iter()
+                .all(|task| phase(task) == Some(&Phase::Finished))
+        };
+        let present = parts.keys().filter_map(|worker| {
+            let open = seen.worker(worker).filter(|seen| seen.present())?;
+            Some((worker.clone(), open.session))
+        });
+        Some(Self {
+            all_finished: parts.iter().all(finished),
+            present: present.collect(),
+            job: Arc::clone(job),
+            graph: Arc::clone(graph),
+            attempt: Arc::clone(attempt),
+        })
+    }
+
+    fn look(&self, clock_ms: u64) -> Look<'_> {
+        Look {
+            job: &self.job,
+            graph: &self.graph,
+            all_finished: self.all_finished,
+            present: &self.present,
+            clock_ms,
+        }
+    }
+
+    fn workers(&self) -> BTreeSet<WorkerRef> {
+        self.attempt
+            .placement
+            .iter()
+            .map(|place| place.worker.clone())
+            .collect()
+    }
+}
+
+/// Attempts whose checkpoints are coordinated: those that run.
+fn running(view: &View) -> BTreeSet<AttemptRef> {
+    let machine = &view.machine;
+    let jobs = machine.active_jobs().filter(|job| {
+        job.state == JobState::Running && job.attempt_state == Some(AttemptState::Running)
+    });
+    jobs.filter_map(|job| machine.attempt(job.id, job.token?))
+        .map(|attempt| attempt_ref(attempt))
+        .collect()
+}
+
+impl Coordinators {
+    /// Looks at every attempt; answers when to look again.
+    fn look(&mut self) -> Instant {
+        self.changed = false;
+        let view = self.rule.view();
+        let seen = self.rule.hub.seen();
+        let running = running(&view);
+        self.drop_others(&view, &running);
+        let clock_ms = self.rule.clock_ms();
+        let mut next_ms: Option<u64> = None;
+        for key in running {
+            let Some(sight) = Sight::of(&view, &seen, &key) else {
+                continue;
+            };
+            let coordinator = self
+                .by_attempt
+                .entry(key)
+                .or_insert_with(|| Coordinator::new(&sight.graph, &sight.job, &sight.attempt));
+            let look = sight.look(clock_ms);
+            let actions = coordinator.look(&look);
+            let due = coordinator.next_look_ms(&look);
+            next_ms = next_ms.into_iter().chain(due).min();
+            self.act(key, &sight, actions);
+        }
+        let ahead = next_ms.map(|at| Duration::from_millis(at.saturating_sub(clock_ms)));
+        Instant::now() + ahead.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)
+    }
+
+    /// Attempts that run no more: the log has aborted what was pending; their workers are told.
+    fn drop_others(&mut self, view: &View, running: &BTreeSet<AttemptRef>) {
+        let gone: Vec<AttemptRef> = self
+            .by_attempt
+            .keys()
+            .filter(|key| !running.contains(key))
+            .copied()
+            .collect();
+        for key in gone {
+            let Some(coordinator) = self.by_attempt.remove(&key) else {
+                continue;
+            };
+            let Some(id) = coordinator.pending_id() else {
+                continue;
+            };
+            let attempt = view.machine.attempt(key.job, key.token);
+            let placement = attempt.map_or(&[][..], |attempt| &attempt.placement);
+            let workers: BTreeSet<WorkerRef> =
+                placement.iter().map(|place| place.worker.clone()).collect();
+            self.rule.order_all(workers, &act::aborted(key, id));
+        }
+    }
+
+    fn event(&mut self, event: CheckpointEvent) {
+        let key = match &event {
+            CheckpointEvent::Ack(ack) => wire::attempt_from(ack.attempt.as_ref()),
+            CheckpointEvent::Declined(declined) => wire::attempt_from(declined.attempt.as_ref()),
+            CheckpointEvent::SinkCommitted(done) => wire::attempt_from(done.attempt.as_ref()),
+        };
+        let Some(key) = key else { return };
+        let Some(coordinator) = self.by_attempt.get_mut(&key) else {
+            return;
+        };
+        let action = match event {
+            CheckpointEvent::Ack(ack) => acked(coordinator, *ack),
+            CheckpointEvent::Declined(declined) => {
+                let task = wire::task_from(declined.task.as_ref());
+                let id = CheckpointId(declined.checkpoint_id);
+                task.and_then(|task| coordinator.declined(id, &task, &declined.cause))
+            }
+            CheckpointEvent::SinkCommitted(done) => {
+                if let Some(task) = wire::task_from(done.task.as_ref()) {
+                    coordinator.sink_committed(CheckpointId(done.checkpoint_id), &task);
+                    self.changed |= coordinator.all_committed();
+                }
+                None
+            }
+        };
+        self.act_alone(key, action);
+    }
+
+    fn ended(&mut self, ended: Result<(AttemptRef, Outcome), tokio::task::JoinError>) {
+        let (key, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(error) => return tracing::error!(%error, "a checkpoint's deed broke off"),
+        };
+        self.changed = true;
+        let clock_ms = self.rule.clock_ms();
+        let Some(coordinator) = self.by_attempt.get_mut(&key) else {
+            return;
+        };
+        let action = match outcome {
+            Outcome::Begun(Some(pending)) => coordinator.begun(pending),
+            Outcome::Begun(None) => {
+                coordinator.not_begun(clock_ms);
+                None
+            }
+            Outcome::Completed(Ok(())) => {
+                coordinator.completed();
+                None
+            }
+            Outcome::Completed(Err(cause)) => coordinator.not_completed(&cause),
+            Outcome::Aborted(id) => Some(coordinator.aborted(id, clock_ms)),
+            Outcome::Reported(true) => None,
+            Outcome::Reported(false) => {
+                coordinator.not_reported();
+                None
+            }
+        };
+        self.act_alone(key, action);
+    }
+
+    fn act_alone(&mut self, key: AttemptRef, action: Option<Action>) {
+        let Some(action) = action else { return };
+        let view = self.rule.view();
+        let seen = self.rule.hub.seen();
+        if let Some(sight) = Sight::of(&view, &seen, &key) {
+            self.act(key, &sight, vec![action]);
+        }
+    }
+}
+
+fn acked(coordinator: &mut Coordinator, ack: v1::CheckpointAck) -> Option<Action> {
+    let task = wire::task_from(ack.task.as_ref())?;
+    coordinator.acked(CheckpointId(ack.checkpoint_id), task, ack.handle?)
+}
+
+/// The word of the wire for what a checkpoint is for.
+pub(crate) fn kind_name(kind: CheckpointKind) -> &'static str {
+    match kind {
+        CheckpointKind::Checkpoint => "checkpoint",
+        CheckpointKind::Savepoint { .. } | CheckpointKind::StopSavepoint => "savepoint",
+        CheckpointKind::Final => "final",
+    }
+}

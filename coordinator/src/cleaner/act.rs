@@ -1,0 +1,91 @@
+//! Removes one artefact: idempotent, bounded in time, never more than what the ledger lists.
+
+use std::time::Duration;
+
+use regent_protocol::metadata::{METADATA_NAME, decode_metadata};
+use regent_protocol::v1::subtask_handle::State;
+use regent_state::model::Artefact;
+use regent_storage::objects::{Location, ObjectError, Objects};
+
+use super::plan::{self, Removal, Work};
+
+/// How long one deletion may take; what is left then is tried again.
+const DELETE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Removes it; the error is for the operator.
+pub(crate) async fn remove(objects: &Objects, work: &Work) -> Result<(), String> {
+    let artefact = &work.artefact;
+    let location: Location = artefact.path.parse().map_err(text)?;
+    match plan::removal(&artefact.kind) {
+        Removal::Directory => objects
+            .delete_dir(&location, DELETE_LIMIT)
+            .await
+            .map_err(text)?,
+        Removal::Names(names) => remove_names(objects, &location, &names).await?,
+        Removal::Savepoint => remove_savepoint(objects, &location).await?,
+    }
+    if work.owner_ended {
+        remove_parents(objects, artefact, &location).await;
+    }
+    Ok(())
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+async fn remove_names(objects: &Objects, dir: &Location, names: &[String]) -> Result<(), String> {
+    for name in names {
+        let location = dir.join(name).map_err(text)?;
+        objects
+            .delete(&location, DELETE_LIMIT)
+            .await
+            .map_err(text)?;
+    }
+    Ok(())
+}
+
+async fn remove_savepoint(objects: &Objects, dir: &Location) -> Result<(), String> {
+    let metadata = dir.join(METADATA_NAME).map_err(text)?;
+    let bytes = match objects.get(&metadata, DELETE_LIMIT).await {
+        Ok(bytes) => bytes,
+        // `_metadata` goes last, so without it only the directory can be left.
+        Err(ObjectError::NotFound { .. }) => return remove_if_empty(objects, dir).await,
+        Err(error) => return Err(text(error)),
+    };
+    let decoded = decode_metadata(&bytes).map_err(text)?;
+    let handles = decoded.vertices.iter().flat_map(|vertex| &vertex.subtasks);
+    let names: Vec<String> = handles
+        .filter_map(|handle| match &handle.state {
+            Some(State::File(file)) => Some(file.name.clone()),
+            Some(State::Inline(_)) | None => None,
+        })
+        .collect();
+    remove_names(objects, dir, &names).await?;
+    objects
+        .delete(&metadata, DELETE_LIMIT)
+        .await
+        .map_err(text)?;
+    remove_if_empty(objects, dir).await
+}
+
+/// Files that are not ours stay, and with them the directory.
+async fn remove_if_empty(objects: &Objects, dir: &Location) -> Result<(), String> {
+    objects
+        .delete_empty_dir(dir, DELETE_LIMIT)
+        .await
+        .map(|_| ())
+        .map_err(text)
+}
+
+/// Tidiness only: an empty parent that stays is no artefact, so errors don't count.
+async fn remove_parents(objects: &Objects, artefact: &Artefact, location: &Location) {
+    let mut dir = location.parent();
+    for _ in 0..plan::own_parents(artefact) {
+        let Some(parent) = dir else { return };
+        match objects.delete_empty_dir(&parent, DELETE_LIMIT).await {
+            Ok(true) => dir = parent.parent(),
+            Ok(false) | Err(_) => return,
+        }
+    }
+}

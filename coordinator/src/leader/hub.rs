@@ -1,0 +1,398 @@
+//! Where the leader and its workers' sessions meet: sessions report here, reconcilers order here.
+//!
+//! Holds what was seen (`seen.rs`) and the open sessions' outgoing queues behind one lock that is never
+//! held over an await. Decides nothing: it stores, routes, and wakes whoever may have to look.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use regent_protocol::v1;
+use regent_protocol::v1::leader_message::Message as Order;
+use regent_state::ids::{Epoch, WorkerRef};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::seen::{Moment, Phase, Seen, WorkerSeen};
+use crate::wire::{self, AttemptRef, TaskId};
+
+/// Orders that may wait in one session; a worker that doesn't take them is disconnected.
+const ORDERS_MAX: usize = 4_096;
+/// Events for the checkpoint coordinators that may wait.
+const EVENTS_MAX: usize = 16_384;
+/// Path inspections that may be outstanding.
+const INSPECTIONS_MAX: usize = 256;
+
+/// The outgoing half of a session.
+pub(crate) type Outgoing = mpsc::Sender<Result<v1::LeaderMessage, Status>>;
+/// The stream's end of that half.
+pub(crate) type Orders = mpsc::Receiver<Result<v1::LeaderMessage, Status>>;
+
+/// What the checkpoint coordinators are told by workers.
+#[derive(Debug)]
+pub(crate) enum CheckpointEvent {
+    Ack(Box<v1::CheckpointAck>),
+    Declined(v1::CheckpointDeclined),
+    SinkCommitted(v1::SinkCommitted),
+}
+
+/// An open session as its task knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionKey {
+    pub(crate) worker: WorkerRef,
+    pub(crate) session: u64,
+}
+
+struct Inner {
+    seen: Seen,
+    outgoing: BTreeMap<String, (u64, Outgoing)>,
+    metrics: BTreeMap<(AttemptRef, TaskId), v1::TaskMetrics>,
+    inspections: BTreeMap<u64, oneshot::Sender<v1::PathsInspected>>,
+    commits: Vec<v1::CommitOnlyDone>,
+    sessions: u64,
+    requests: u64,
+    closed: bool,
+}
+
+/// The meeting place of one reign.
+pub(crate) struct Hub {
+    epoch: Epoch,
+    began: Instant,
+    inner: Mutex<Inner>,
+    changes: watch::Sender<u64>,
+    events: mpsc::Sender<CheckpointEvent>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// The hub of this reign, and the queue of what workers tell the checkpoint coordinators.
+    pub(crate) fn new(epoch: Epoch, began: Instant) -> (Self, mpsc::Receiver<CheckpointEvent>) {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let inner = Inner {
+            seen: Seen::default(),
+            outgoing: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            inspections: BTreeMap::new(),
+            commits: Vec::new(),
+            sessions: 0,
+            requests: 0,
+            closed: false,
+        };
+        let changes = watch::Sender::new(0);
+        let hub = Self {
+            epoch,
+            began,
+            inner: Mutex::new(inner),
+            changes,
+            events,
+        };
+        (hub, receiver)
+    }
+
+    /// Wakes whenever something was seen that may call for a deed.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    // A panic while the lock was held left plain data behind that is still consistent.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since this reign began.
+    pub(crate) fn now(&self) -> Moment {
+        self.began.elapsed()
+    }
+
+    /// What has been seen so far; a clone that shares the bulky parts.
+    pub(crate) fn seen(&self) -> Seen {
+        self.lock().seen.clone()
+    }
+
+    /// Latest figures of the tasks of an attempt.
+    pub(crate) fn metrics_of(&self, attempt: &AttemptRef) -> Vec<(TaskId, v1::TaskMetrics)> {
+        let inner = self.lock();
+        let from = (*attempt, TaskId::new("", 0));
+        let of_attempt = inner
+            .metrics
+            .range(from..)
+            .take_while(|((key, _), _)| key == attempt);
+        of_attempt
+            .map(|((_, task), metrics)| (task.clone(), metrics.clone()))
+            .collect()
+    }
+
+    /// Closes every session and accepts none from now on: the reign is over.
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        inner.closed = true;
+        for (_, (_, outgoing)) in std::mem::take(&mut inner.outgoing) {
+            // If the queue is full the stream just ends when the sender goes.
+            outgoing.try_send(Err(not_leading())).ok();
+        }
+        inner.inspections.clear();
+    }
+
+    /// Opens a session, in place of an older one of that worker. The greeting is its first order.
+    pub(crate) fn open(
+        &self,
+        register: &v1::Register,
+        tasks: super::seen::Tasks,
+        greeting: v1::Registered,
+    ) -> Result<(SessionKey, Orders), Status> {
+        let worker = WorkerRef {
+            worker: register.worker_id.clone(),
+            incarnation: register.incarnation,
+        };
+        let (outgoing, orders) = mpsc::channel(ORDERS_MAX);
+        // The queue is new and empty, so the greeting always fits.
+        outgoing
+            .try_send(Ok(self.order(Order::Registered(greeting))))
+            .ok();
+        let now = self.now();
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(not_leading());
+        }
+        if let Some(highest) = inner.seen.outdated(&worker) {
+            return Err(Status::failed_precondition(format!(
+                "worker {worker}: incarnation {highest} has registered already; if two workers share \
+                 this id, give one of them another worker-id"
+            )));
+        }
+        inner.sessions += 1;
+        let session = inner.sessions;
+        let seen = worker_seen(register, session, now, tasks);
+        inner.seen.register(worker.worker.clone(), seen);
+        inner
+            .outgoing
+            .insert(worker.worker.clone(), (session, outgoing));
+        drop(inner);
+        self.changed();
+        Ok((SessionKey { worker, session }, orders))
+    }
+
+    /// The session's stream has ended, for whatever reason.
+    pub(crate) fn broke(&self, key: &SessionKey) {
+        let now = self.now();
+        let mut inner = self.lock();
+        inner.seen.broke(&key.worker.worker, key.session, now);
+        let current = inner
+            .outgoing
+            .get(&key.worker.worker)
+            .map(|(session, _)| *session);
+        if current == Some(key.session) {
+            inner.outgoing.remove(&key.worker.worker);
+        }
+        drop(inner);
+        self.changed();
+    }
+
+    /// Proof that this incarnation's last effect is past.
+    pub(crate) fn died(&self, worker: WorkerRef) {
+        let now = self.now();
+        self.lock().seen.died(worker, now);
+        self.changed();
+    }
+
+    /// Anything arrived in that session.
+    pub(crate) fn heard(&self, key: &SessionKey) {
+        let now = self.now();
+        if let Some(seen) = self
+            .lock()
+            .seen
+            .session_mut(&key.worker.worker, key.session)
+        {
+            seen.last_heard = now;
+        }
+    }
+
+    /// A heartbeat is about to be answered: the worker's lease may count from now at the latest.
+    pub(crate) fn lease_granted(&self, key: &SessionKey) {
+        let now = self.now();
+        if let Some(seen) = self
+            .lock()
+            .seen
+            .session_mut(&key.worker.worker, key.session)
+        {
+            seen.lease_from = now;
+        }
+    }
+
+    /// Figures that came with a heartbeat.
+    pub(crate) fn measured(&self, metrics: Vec<v1::TaskMetrics>) {
+        let mut inner = self.lock();
+        for one in metrics {
+            let attempt = wire::attempt_from(one.attempt.as_ref());
+            if let (Some(attempt), Some(task)) = (attempt, wire::task_from(one.task.as_ref())) {
+                inner.metrics.insert((attempt, task), one);
+            }
+        }
+    }
+
+    /// A task's state changed.
+    pub(crate) fn task(&self, key: &SessionKey, report: &v1::TaskReport) {
+        let Some((attempt, task, phase)) = read_report(report, self.now()) else {
+            return;
+        };
+        let mut inner = self.lock();
+        let Some(seen) = inner.seen.session_mut(&key.worker.worker, key.session) else {
+            return;
+        };
+        let tasks = Arc::make_mut(&mut seen.tasks).entry(attempt).or_default();
+        tasks.insert(task, phase);
+        drop(inner);
+        self.changed();
+    }
+
+    /// Hands an event to the checkpoint coordinators; `false`: too many wait, the session must end so
+    /// that its worker reports everything anew.
+    pub(crate) fn checkpoint_event(&self, event: CheckpointEvent) -> bool {
+        self.events.try_send(event).is_ok()
+    }
+
+    /// An answer to `CommitOnly`.
+    pub(crate) fn commit_done(&self, done: v1::CommitOnlyDone) {
+        let mut inner = self.lock();
+        if inner.commits.len() < EVENTS_MAX {
+            inner.commits.push(done);
+        }
+        drop(inner);
+        self.changed();
+    }
+
+    /// Takes the answers to `CommitOnly` that came since the last call.
+    pub(crate) fn take_commits(&self) -> Vec<v1::CommitOnlyDone> {
+        std::mem::take(&mut self.lock().commits)
+    }
+
+    /// Queues an order for that very incarnation; the session it went to, or `None` if it has none.
+    pub(crate) fn send(&self, worker: &WorkerRef, order: Order) -> Option<u64> {
+        let mut inner = self.lock();
+        inner.seen.worker(worker).filter(|seen| seen.present())?;
+        let (session, outgoing) = inner.outgoing.get(&worker.worker)?.clone();
+        if outgoing.try_send(Ok(self.order(order))).is_ok() {
+            return Some(session);
+        }
+        // Full or closed: without this session's queue its stream ends and the worker comes again.
+        inner.outgoing.remove(&worker.worker);
+        None
+    }
+
+    fn order(&self, order: Order) -> v1::LeaderMessage {
+        v1::LeaderMessage {
+            epoch: Some(wire::epoch_to(self.epoch)),
+            message: Some(order),
+        }
+    }
+
+    /// Ended tasks that the worker was told to forget.
+    pub(crate) fn forgotten(&self, worker: &WorkerRef, attempts: &[AttemptRef]) {
+        let mut inner = self.lock();
+        inner
+            .metrics
+            .retain(|(attempt, _), _| !attempts.contains(attempt));
+        let Some(seen) = inner.seen.workers.get_mut(&worker.worker) else {
+            return;
+        };
+        if seen.incarnation == worker.incarnation {
+            Arc::make_mut(&mut seen.tasks).retain(|attempt, _| !attempts.contains(attempt));
+        }
+    }
+
+    /// Asks a worker to look at paths; the answer comes through the receiver.
+    pub(crate) fn inspect(
+        &self,
+        worker: &WorkerRef,
+        vertices: Vec<v1::VertexPlan>,
+    ) -> Option<oneshot::Receiver<v1::PathsInspected>> {
+        let (sender, receiver) = oneshot::channel();
+        let request = {
+            let mut inner = self.lock();
+            inner.inspections.retain(|_, waiting| !waiting.is_closed());
+            if inner.inspections.len() >= INSPECTIONS_MAX {
+                return None;
+            }
+            inner.requests += 1;
+            let request = inner.requests;
+            inner.inspections.insert(request, sender);
+            request
+        };
+        self.send(
+            worker,
+            Order::Inspect(v1::InspectPaths { request, vertices }),
+        )?;
+        Some(receiver)
+    }
+
+    /// An answer to `inspect`.
+    pub(crate) fn inspected(&self, answer: v1::PathsInspected) {
+        let waiting = self.lock().inspections.remove(&answer.request);
+        if let Some(waiting) = waiting {
+            // Whoever asked may have given up.
+            waiting.send(answer).ok();
+        }
+    }
+}
+
+/// The refusal that tells a worker to look for the leader again.
+pub(crate) fn not_leading() -> Status {
+    Status::failed_precondition("this JobManager does not lead")
+}
+
+fn worker_seen(
+    register: &v1::Register,
+    session: u64,
+    now: Duration,
+    tasks: super::seen::Tasks,
+) -> WorkerSeen {
+    WorkerSeen {
+        incarnation: register.incarnation,
+        machine_id: register.machine_id.clone(),
+        data_dir: register.data_dir.clone(),
+        slots: register.slots,
+        data_address: register.data_address.clone(),
+        offers: Arc::from(register.offers.as_slice()),
+        session,
+        broke_at: None,
+        dead: false,
+        last_heard: now,
+        lease_from: now,
+        tasks: Arc::new(tasks),
+    }
+}
+
+/// Reads a task's report; `None` if it names no task of an attempt.
+pub(crate) fn read_report(
+    report: &v1::TaskReport,
+    at: Moment,
+) -> Option<(AttemptRef, TaskId, Phase)> {
+    let attempt = wire::attempt_from(report.attempt.as_ref())?;
+    let task = wire::task_from(report.task.as_ref())?;
+    let phase = match report.phase() {
+        v1::TaskPhase::Unspecified => return None,
+        v1::TaskPhase::Deploying => Phase::Deploying,
+        v1::TaskPhase::Running => Phase::Running,
+        v1::TaskPhase::Finished => Phase::Finished,
+        v1::TaskPhase::Failed => Phase::Failed {
+            cause: report.cause.clone(),
+            kind: report.failure_kind.clone(),
+            at,
+        },
+        v1::TaskPhase::Canceled => Phase::Canceled,
+    };
+    Some((attempt, task, phase))
+}

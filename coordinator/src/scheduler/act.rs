@@ -1,0 +1,239 @@
+//! Carries out the scheduler's steps, and remembers what was ordered. Dull on purpose.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use rand::Rng;
+use regent_ha::View;
+use regent_protocol::v1;
+use regent_protocol::v1::leader_message::Message as Order;
+use regent_state::ids::{CheckpointId, JobId, Run, WorkerRef};
+use regent_state::{Command, Machine};
+use tokio::sync::mpsc;
+
+use super::order;
+use super::plan::{Plan, Step};
+use super::world::{Commit, Facts, Inspection, Memory};
+use crate::leader::rule::Rule;
+use crate::leader::seen::Seen;
+use crate::wire::{self, AttemptRef};
+
+/// Proposals under way at once.
+const PROPOSALS_MAX: usize = 64;
+/// Reasons for waiting that one pass writes: many jobs may wait for the same slots, and the text
+/// changes with each slot.
+const WAITING_MAX: usize = 32;
+/// How long a worker may look at paths.
+const INSPECT_LIMIT: Duration = Duration::from_secs(5);
+/// Pause after an inspection or a commit that failed.
+const AGAIN_PAUSE: Duration = Duration::from_secs(3);
+
+/// Answers of inspections on their way back.
+pub(crate) type Answers = mpsc::Sender<((JobId, Run), Inspection)>;
+
+/// The scheduler's hands and what they remember.
+#[derive(Debug)]
+pub(crate) struct Hands {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) memory: Memory,
+    pub(crate) answers: Answers,
+}
+
+impl Hands {
+    /// Forgets what can't matter any more, and takes in answers about commits.
+    pub(crate) fn refresh(&mut self, machine: &Machine, seen: &Seen) {
+        let current = |worker: &WorkerRef, session: u64| {
+            seen.worker(worker)
+                .is_some_and(|seen| seen.session == session)
+        };
+        self.memory
+            .ordered
+            .retain(|(_, worker, session), _| current(worker, *session));
+        self.memory
+            .cancelled
+            .retain(|(_, worker, session), _| current(worker, *session));
+        self.memory.inspections.retain(|(job, run), _| {
+            machine
+                .job(*job)
+                .is_some_and(|job| job.run == *run && job.attempt == 0)
+        });
+        self.memory.commits.retain(|(job, _), _| {
+            machine
+                .job(*job)
+                .is_some_and(|job| job.uncommitted().is_some())
+        });
+        for done in self.rule.hub.take_commits() {
+            self.note_commit(&done);
+        }
+    }
+
+    fn note_commit(&mut self, done: &v1::CommitOnlyDone) {
+        let Ok(job) = done.job_id.parse::<JobId>() else {
+            return;
+        };
+        let key = (job, CheckpointId(done.checkpoint_id));
+        let Some(commit) = self.memory.commits.get_mut(&key) else {
+            return;
+        };
+        if done.error.is_empty() {
+            *commit = Commit::Done;
+            return;
+        }
+        tracing::warn!(%job, checkpoint = done.checkpoint_id, error = %done.error, "commit failed");
+        let again_at = self.rule.hub.now() + AGAIN_PAUSE;
+        *commit = Commit::Failed { again_at };
+    }
+
+    /// Orders first, then proposals; answers whether a proposal changed something.
+    pub(crate) async fn carry_out(
+        &mut self,
+        view: &Arc<View>,
+        plans: Vec<(Option<Facts>, Plan)>,
+    ) -> bool {
+        let mut proposals: Vec<Vec<Command>> = Vec::new();
+        let mut waiting = 0;
+        for (facts, plan) in plans {
+            let mut commands = Vec::new();
+            for step in plan.steps {
+                match step {
+                    Step::Propose(Command::JobWaiting(_)) if waiting >= WAITING_MAX => {}
+                    Step::Propose(command) => {
+                        waiting += usize::from(matches!(command, Command::JobWaiting(_)));
+                        commands.push(with_dice(command));
+                    }
+                    order => self.order(view, facts.as_ref(), order),
+                }
+            }
+            if !commands.is_empty() {
+                proposals.push(commands);
+            }
+        }
+        self.propose_all(proposals).await
+    }
+
+    /// One job's proposals in order, jobs beside each other.
+    async fn propose_all(&self, proposals: Vec<Vec<Command>>) -> bool {
+        let rule = &self.rule;
+        let in_order = |commands: Vec<Command>| async move {
+            let mut changed = false;
+            for command in commands {
+                changed |= rule.propose("scheduler", command).await.is_ok();
+            }
+            changed
+        };
+        let answers = futures::stream::iter(proposals).map(in_order);
+        answers
+            .buffer_unordered(PROPOSALS_MAX)
+            .fold(false, |a, b| async move { a | b })
+            .await
+    }
+
+    fn order(&mut self, view: &View, facts: Option<&Facts>, step: Step) {
+        tracing::debug!(%step, "order");
+        match (step, facts) {
+            (Step::Deploy { attempt, worker }, Some(facts)) => {
+                self.deploy(view, facts, attempt, worker);
+            }
+            (Step::Cancel { attempt, worker }, _) => self.cancel(attempt, worker),
+            (Step::Forget { attempts, worker }, _) => self.forget(&attempts, &worker),
+            (Step::Inspect { worker }, Some(facts)) => self.inspect(facts, &worker),
+            (Step::CommitOnly { checkpoint, worker }, Some(facts)) => {
+                self.commit_only(view, facts, checkpoint, worker);
+            }
+            (Step::Deploy { .. } | Step::Inspect { .. } | Step::CommitOnly { .. }, None)
+            | (Step::Propose(_), _) => {}
+        }
+    }
+
+    fn deploy(&mut self, view: &View, facts: &Facts, attempt: AttemptRef, worker: WorkerRef) {
+        let live = facts.live().filter(|live| live.token == attempt.token);
+        let deploy = live.and_then(|live| order::deploy(&view.machine, &facts.job, live));
+        let Some(deploy) = deploy else { return };
+        if let Some(session) = self.rule.hub.send(&worker, Order::Deploy(deploy)) {
+            let now = self.rule.hub.now();
+            self.memory
+                .ordered
+                .insert((attempt.token, worker, session), now);
+        }
+    }
+
+    fn cancel(&mut self, attempt: AttemptRef, worker: WorkerRef) {
+        let order = v1::CancelAttempt {
+            attempt: Some(wire::attempt_to(attempt)),
+        };
+        if let Some(session) = self.rule.hub.send(&worker, Order::Cancel(order)) {
+            let now = self.rule.hub.now();
+            self.memory
+                .cancelled
+                .insert((attempt, worker, session), now);
+        }
+    }
+
+    fn forget(&mut self, attempts: &[AttemptRef], worker: &WorkerRef) {
+        let keys = attempts
+            .iter()
+            .map(|attempt| wire::attempt_to(*attempt))
+            .collect();
+        let order = Order::Forget(v1::ForgetEnded { attempts: keys });
+        if self.rule.hub.send(worker, order).is_some() {
+            self.rule.hub.forgotten(worker, attempts);
+        }
+    }
+
+    fn inspect(&mut self, facts: &Facts, worker: &WorkerRef) {
+        let key = (facts.job.id, facts.job.run);
+        let asked = self.rule.hub.inspect(worker, order::vertices(&facts.graph));
+        let unanswered = Inspection::Unanswered {
+            again_at: self.rule.hub.now() + INSPECT_LIMIT + AGAIN_PAUSE,
+        };
+        let Some(asked) = asked else {
+            self.memory.inspections.insert(key, unanswered);
+            return;
+        };
+        self.memory.inspections.insert(key, Inspection::Asked);
+        let answers = self.answers.clone();
+        tokio::spawn(async move {
+            let inspection = match tokio::time::timeout(INSPECT_LIMIT, asked).await {
+                Ok(Ok(found)) => answered(found),
+                Ok(Err(_)) | Err(_) => unanswered,
+            };
+            // The reign may be over; then nobody waits for the answer.
+            answers.send((key, inspection)).await.ok();
+        });
+    }
+
+    fn commit_only(&mut self, view: &View, facts: &Facts, id: CheckpointId, worker: WorkerRef) {
+        let Some(order) = order::commit_only(&view.machine, &facts.job, id) else {
+            return;
+        };
+        if let Some(session) = self.rule.hub.send(&worker, Order::CommitOnly(order)) {
+            let at = self.rule.hub.now();
+            let commit = Commit::Ordered {
+                worker,
+                session,
+                at,
+            };
+            self.memory.commits.insert((facts.job.id, id), commit);
+        }
+    }
+}
+
+fn answered(found: v1::PathsInspected) -> Inspection {
+    let problem = |problem: v1::PathProblem| format!("{}: {}", problem.vertex, problem.message);
+    Inspection::Answered {
+        problems: found.problems.into_iter().map(problem).collect(),
+        existing: found.existing_files,
+    }
+}
+
+/// Chance enters here: the planner is pure, and the log wants it with the entry.
+fn with_dice(command: Command) -> Command {
+    match command {
+        Command::AttemptFailed(mut failed) => {
+            failed.jitter_permille = rand::rng().random_range(-1_000..=1_000);
+            Command::AttemptFailed(failed)
+        }
+        other => other,
+    }
+}

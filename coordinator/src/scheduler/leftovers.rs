@@ -1,0 +1,173 @@
+//! Tasks that nobody wants any more, and the proof that an attempt can't write any more. Pure.
+//!
+//! A worker's tasks are wanted only if they belong to the live attempt of a job that is to run, and the
+//! log places them there. All others are cancelled; once the log knows their end, they are forgotten.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use regent_state::Command;
+use regent_state::JobGraph;
+use regent_state::command::AttemptsOver;
+use regent_state::ids::WorkerRef;
+use regent_state::model::{Attempt, Job, JobState};
+
+use super::plan::{Plan, Step};
+use super::slots::attempt_ref;
+use super::standing::expected;
+use super::world::{Facts, World};
+use crate::leader::seen::{Phase, Presence, WorkerSeen};
+use crate::wire::{AttemptRef, TaskId};
+
+/// A cancel order is repeated after this long without an effect.
+const CANCEL_AGAIN: Duration = Duration::from_secs(5);
+
+/// What the log says of tasks that a worker reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Title {
+    /// They belong there.
+    Wanted,
+    /// They are to end, and the log still counts on hearing of it.
+    Unwanted,
+    /// They are to end, and nobody waits for it.
+    Unknown,
+}
+
+/// The title of one attempt's tasks on one worker.
+pub(crate) fn title(job: Option<&Job>, attempt: Option<&Attempt>, worker: &WorkerRef) -> Title {
+    let (Some(job), Some(attempt)) = (job, attempt) else {
+        return Title::Unknown;
+    };
+    if attempt.over {
+        return Title::Unknown;
+    }
+    let runs = job.wanted.keeps_running() && !job.is_terminal() && job.state != JobState::Suspended;
+    let live = job.is_current(attempt.token);
+    let placed = attempt
+        .placement
+        .iter()
+        .any(|place| place.worker == *worker);
+    if runs && live && placed {
+        Title::Wanted
+    } else {
+        Title::Unwanted
+    }
+}
+
+/// Cancels and forgets what one worker holds without a title.
+pub(crate) fn plan_worker<'a>(
+    world: &World<'_>,
+    name: &str,
+    seen: &WorkerSeen,
+    lookup: impl Fn(&AttemptRef) -> (Option<&'a Job>, Option<&'a Attempt>),
+    plan: &mut Plan,
+) {
+    let worker = WorkerRef {
+        worker: name.to_owned(),
+        incarnation: seen.incarnation,
+    };
+    let mut forget = Vec::new();
+    for (attempt, tasks) in seen.tasks.iter() {
+        let (job, known) = lookup(attempt);
+        let title = title(job, known, &worker);
+        if title == Title::Wanted {
+            continue;
+        }
+        if tasks.values().all(Phase::ended) {
+            if title == Title::Unknown {
+                forget.push(*attempt);
+            }
+            continue;
+        }
+        plan_cancel(world, &worker, seen.session, *attempt, plan);
+    }
+    if !forget.is_empty() {
+        plan.steps.push(Step::Forget {
+            attempts: forget,
+            worker,
+        });
+    }
+}
+
+fn plan_cancel(
+    world: &World<'_>,
+    worker: &WorkerRef,
+    session: u64,
+    attempt: AttemptRef,
+    plan: &mut Plan,
+) {
+    let key = (attempt, worker.clone(), session);
+    match world
+        .memory
+        .cancelled
+        .get(&key)
+        .map(|at| *at + CANCEL_AGAIN)
+    {
+        Some(again_at) if again_at > world.now => plan.wake_at(again_at),
+        Some(_) | None => {
+            plan.steps.push(Step::Cancel {
+                attempt,
+                worker: worker.clone(),
+            });
+            plan.wake_at(world.now + CANCEL_AGAIN);
+        }
+    }
+}
+
+/// Workers of an attempt that may still act for it.
+pub(crate) fn unfenced(world: &World<'_>, graph: &JobGraph, attempt: &Attempt) -> Vec<WorkerRef> {
+    let key = attempt_ref(attempt);
+    let parts = expected(graph, attempt);
+    let acting = parts
+        .into_keys()
+        .filter(|worker| match world.seen.presence(worker) {
+            Presence::Present => holds(world, worker, &key),
+            Presence::Dead => false,
+            Presence::Broken { .. } | Presence::Unheard | Presence::Superseded => {
+                !world.seen.cannot_act(worker, world.now, world.lease)
+            }
+        });
+    acting.collect()
+}
+
+/// Whether a worker with an open session holds, or was ordered to hold, tasks that have not ended.
+pub(crate) fn holds(world: &World<'_>, worker: &WorkerRef, attempt: &AttemptRef) -> bool {
+    match world.seen.tasks_of(worker, attempt) {
+        Some(tasks) => !all_ended(tasks),
+        None => {
+            // An order of this very session may be on its way; the worker's answer will tell.
+            let session = world.seen.worker(worker).map_or(0, |seen| seen.session);
+            world
+                .memory
+                .ordered
+                .contains_key(&(attempt.token, worker.clone(), session))
+        }
+    }
+}
+
+fn all_ended(tasks: &BTreeMap<TaskId, Phase>) -> bool {
+    tasks.values().all(Phase::ended)
+}
+
+/// Tells the log of attempts that are proved over.
+pub(crate) fn plan_over(world: &World<'_>, facts: &Facts, plan: &mut Plan) {
+    let ended = facts.attempts.iter().filter(|attempt| {
+        !attempt.over && (!facts.job.is_current(attempt.token) || facts.job.is_terminal())
+    });
+    let mut tokens = Vec::new();
+    for attempt in ended {
+        let acting = unfenced(world, &facts.graph, attempt);
+        if acting.is_empty() {
+            tokens.push(attempt.token);
+        }
+        for worker in acting {
+            if world.seen.presence(&worker) != Presence::Present {
+                plan.wake_at(world.seen.lease_over_at(&worker, world.lease));
+            }
+        }
+    }
+    if !tokens.is_empty() {
+        let (job, run) = (facts.job.id, facts.job.run);
+        plan.propose(Command::AttemptsOver(AttemptsOver { job, run, tokens }));
+    }
+}

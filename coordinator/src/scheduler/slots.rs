@@ -1,0 +1,193 @@
+//! Which slots are free, and how a job is spread over them. Pure.
+//!
+//! A slot holds one subtask of every vertex of one job. A slot counts as used if the log places a
+//! living attempt in it, or if its worker still holds something there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regent_state::command::SlotPlacement;
+use regent_state::graph::VertexKind;
+use regent_state::ids::{JobId, WorkerRef};
+use regent_state::model::Attempt;
+use regent_state::{JobGraph, Machine};
+
+use crate::leader::seen::{Seen, WorkerSeen};
+use crate::wire::AttemptRef;
+
+/// The slots of all workers that have an open session.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slots {
+    workers: BTreeMap<WorkerRef, Worker>,
+}
+
+#[derive(Debug, Clone)]
+struct Worker {
+    slots: u32,
+    address: String,
+    used: BTreeSet<(AttemptRef, u32)>,
+}
+
+impl Worker {
+    fn free(&self, but: Option<JobId>) -> u32 {
+        let used = self
+            .used
+            .iter()
+            .filter(|(attempt, _)| Some(attempt.job) != but)
+            .count();
+        self.slots
+            .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    }
+}
+
+impl Slots {
+    /// Counts what the log places (`live` attempts) and what workers report.
+    pub(crate) fn count<'a>(seen: &Seen, live: impl Iterator<Item = &'a Attempt>) -> Self {
+        let mut slots = Self {
+            workers: BTreeMap::new(),
+        };
+        for (name, worker) in seen.workers.iter().filter(|(_, worker)| worker.present()) {
+            let key = WorkerRef {
+                worker: name.clone(),
+                incarnation: worker.incarnation,
+            };
+            slots.workers.insert(key, reported(worker));
+        }
+        for attempt in live {
+            slots.take(attempt_ref(attempt), &attempt.placement);
+        }
+        slots
+    }
+
+    /// Marks a placement as used.
+    pub(crate) fn take(&mut self, attempt: AttemptRef, placement: &[SlotPlacement]) {
+        for place in placement {
+            if let Some(worker) = self.workers.get_mut(&place.worker) {
+                worker.used.insert((attempt, place.slot));
+            }
+        }
+    }
+
+    /// (all slots, free slots).
+    pub(crate) fn totals(&self) -> (u32, u32) {
+        let all = self.workers.values().map(|worker| worker.slots).sum();
+        (
+            all,
+            self.workers.values().map(|worker| worker.free(None)).sum(),
+        )
+    }
+
+    /// Free slots of a worker.
+    pub(crate) fn free_of(&self, worker: &WorkerRef) -> u32 {
+        self.workers
+            .get(worker)
+            .map_or(0, |worker| worker.free(None))
+    }
+
+    /// A worker for each slot of the job, spread evenly, or why there is none. Slots that the job's
+    /// own earlier attempts still hold count as free: the worker ends those before it starts.
+    pub(crate) fn place(
+        &self,
+        job: JobId,
+        graph: &JobGraph,
+        seen: &Seen,
+    ) -> Result<Vec<SlotPlacement>, String> {
+        let needed = graph.slots_needed();
+        let mut free: BTreeMap<&WorkerRef, u32> = BTreeMap::new();
+        for (name, worker) in &self.workers {
+            if offers_all(graph, seen.worker(name)) {
+                free.insert(name, worker.free(Some(job)));
+            }
+        }
+        if free.is_empty() && !self.workers.is_empty() {
+            return Err(missing_offer(graph, seen));
+        }
+        let sum: u32 = free.values().sum();
+        if sum < needed {
+            return Err(format!("not-enough-slots (needs {needed}, free {sum})"));
+        }
+        Ok((0..needed)
+            .filter_map(|slot| self.next_slot(&mut free, slot))
+            .collect())
+    }
+
+    /// The worker with the most room; of equals the first by name.
+    fn next_slot(&self, free: &mut BTreeMap<&WorkerRef, u32>, slot: u32) -> Option<SlotPlacement> {
+        let most = free
+            .iter()
+            .map(|(_, room)| *room)
+            .max()
+            .filter(|room| *room > 0)?;
+        let (name, room) = free.iter_mut().find(|(_, room)| **room == most)?;
+        *room -= 1;
+        let address = self.workers.get(*name)?.address.clone();
+        Some(SlotPlacement {
+            slot,
+            worker: (*name).clone(),
+            address,
+        })
+    }
+}
+
+fn reported(worker: &WorkerSeen) -> Worker {
+    let held = worker.tasks.iter().flat_map(|(attempt, tasks)| {
+        let holding = tasks.iter().filter(|(_, phase)| !phase.ended());
+        holding.map(|(task, _)| (*attempt, task.subtask))
+    });
+    Worker {
+        slots: worker.slots,
+        address: worker.data_address.clone(),
+        used: held.collect(),
+    }
+}
+
+/// The attempts that count: of jobs that have not ended, and not given up.
+pub(crate) fn live_attempts(machine: &Machine) -> impl Iterator<Item = &Attempt> {
+    let current = machine.active_jobs().filter_map(|job| {
+        let token = job.token.filter(|token| job.is_current(*token))?;
+        machine.attempt(job.id, token)
+    });
+    current.map(AsRef::as_ref)
+}
+
+pub(crate) fn attempt_ref(attempt: &Attempt) -> AttemptRef {
+    AttemptRef {
+        job: attempt.job,
+        run: attempt.run,
+        token: attempt.token,
+    }
+}
+
+/// The word of the wire for a vertex's role.
+pub(crate) fn kind_name(kind: VertexKind) -> &'static str {
+    match kind {
+        VertexKind::Source => "source",
+        VertexKind::Operator => "operator",
+        VertexKind::Sink => "sink",
+    }
+}
+
+/// Whether the worker has every operator of the graph.
+pub(crate) fn offers_all(graph: &JobGraph, worker: Option<&WorkerSeen>) -> bool {
+    let Some(worker) = worker else { return false };
+    graph
+        .vertices
+        .iter()
+        .all(|vertex| worker.offers(kind_name(vertex.kind), &vertex.operator))
+}
+
+fn missing_offer(graph: &JobGraph, seen: &Seen) -> String {
+    let present = || seen.workers.values().filter(|worker| worker.present());
+    let missing = graph.vertices.iter().find(|vertex| {
+        !present().any(|worker| worker.offers(kind_name(vertex.kind), &vertex.operator))
+    });
+    match missing {
+        Some(vertex) => {
+            format!(
+                "no worker offers {} {}",
+                kind_name(vertex.kind),
+                vertex.operator
+            )
+        }
+        None => "no single worker offers all operators of the job".to_owned(),
+    }
+}
