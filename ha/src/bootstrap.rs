@@ -309,6 +309,11 @@ pub mod steps {
     ) -> Result<(), BootstrapError> {
         super::prepare(member, cluster_id, members).await
     }
+
+    /// The step that writes the first membership on one replica.
+    pub async fn initialize(member: &Member, cluster_id: ClusterId) -> Result<(), BootstrapError> {
+        super::initialize(member, cluster_id).await
+    }
 }
 
 #[cfg(test)]

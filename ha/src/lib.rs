@@ -41,6 +41,8 @@ mod shared;
 mod snapshot;
 mod startup;
 pub mod status;
+#[cfg(test)]
+mod suite;
 pub mod transfer;
 pub mod types;
 pub mod view;

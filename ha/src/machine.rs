@@ -197,9 +197,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         _meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> io::Result<()> {
-        let store = self.store.clone();
+        let (store, snapshots) = (self.store.clone(), self.snapshots.clone());
         let view = blocking(move || {
-            let (_, view) = snapshot.load()?;
+            let (snapshot, view) = snapshot.load()?;
+            snapshots.keep(&snapshot, &view)?;
             refill(&store, &view);
             Ok(view)
         })

@@ -100,13 +100,6 @@ pub(crate) enum Refusal {
     },
 }
 
-impl Refusal {
-    /// True if introducing itself is all that the speaker has to do.
-    pub(crate) fn needs_introduction(&self) -> bool {
-        matches!(self, Self::NotIntroduced)
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Peer {
     incarnation: u64,

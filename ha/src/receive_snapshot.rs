@@ -105,7 +105,7 @@ fn check_vote(vote: &Vote, cover: &Cover) -> Result<(), Status> {
 
 async fn check_committed(raft: &RaftHandle, cover: &Cover) -> Result<(), Status> {
     let committed = raft
-        .with_raft_state(|state| state.committed().copied())
+        .with_raft_state(|state| state.local_committed().copied())
         .await
         .map_err(|fatal| Status::unavailable(format!("raft: {fatal}")))?;
     let last = cover.standing.applied;

@@ -237,6 +237,11 @@ impl Replica {
         )
     }
 
+    /// Index up to which the log was purged, if it was.
+    pub fn purged_index(&self) -> Option<u64> {
+        now(&self.parts.raft.metrics()).purged.map(|id| id.index)
+    }
+
     /// What the log's disk is doing.
     pub fn log_metrics(&self) -> regent_storage::log::LogMetrics {
         self.parts.log.metrics()

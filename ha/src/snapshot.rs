@@ -4,6 +4,7 @@
 //! and names are `regent_storage::snapshot`'s. All of this blocks: call it off the Raft threads.
 
 use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +23,7 @@ const VALUE_MAX: usize = 64 * 1024 * 1024;
 
 /// A snapshot as openraft passes it around: a whole file, and its state if that was loaded already.
 #[derive(Clone, Debug)]
-pub struct SnapshotData {
+pub(crate) struct SnapshotData {
     pub(crate) file: SnapshotFile,
     pub(crate) cover: Cover,
     pub(crate) machine: Option<Machine>,
@@ -32,7 +33,7 @@ impl SnapshotData {
     /// Reads what a file says of itself; not its body.
     pub(crate) fn open(file: SnapshotFile) -> io::Result<Self> {
         let cover = entry::decode_cover(file.meta()).map_err(invalid)?;
-        if cover.standing.applied.map(|id| id.index) != Some(file.index()) {
+        if cover.index() != file.index() {
             let text = format!(
                 "{} covers another index than it says",
                 file.path().display()
@@ -129,19 +130,21 @@ fn write_body(writer: &mut SnapshotWriter, machine: &Machine) -> io::Result<()> 
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshots {
     store: SnapshotStore,
+    dir: PathBuf,
     // Index + 1 of the newest durable file; 0 if there is none.
     covered: Arc<AtomicU64>,
 }
 
 impl Snapshots {
-    /// Looks through the files that are there.
-    pub(crate) fn new(store: SnapshotStore) -> io::Result<Self> {
+    /// Opens a directory, or makes it, and looks through the files that are there.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let snapshots = Self {
-            store,
+            store: SnapshotStore::open(dir).map_err(io::Error::other)?,
+            dir: dir.to_owned(),
             covered: Arc::default(),
         };
         if let Some(newest) = snapshots.usable()?.first() {
-            snapshots.note(&newest.file);
+            snapshots.note(newest);
         }
         Ok(snapshots)
     }
@@ -152,8 +155,9 @@ impl Snapshots {
         Arc::new(move || covered.load(Ordering::Acquire).checked_sub(1))
     }
 
-    fn note(&self, file: &SnapshotFile) {
-        self.covered.fetch_max(file.index() + 1, Ordering::AcqRel);
+    fn note(&self, data: &SnapshotData) {
+        let reached = data.cover.standing.applied.map_or(0, |id| id.index + 1);
+        self.covered.fetch_max(reached, Ordering::AcqRel);
     }
 
     /// Files whose ends are whole, newest first. Damaged ones are told about and passed over.
@@ -180,11 +184,9 @@ impl Snapshots {
     }
 
     fn finish(&self, writer: SnapshotWriter, cover: &Cover) -> io::Result<SnapshotData> {
-        let applied = cover.standing.applied;
-        let applied = applied.ok_or_else(|| invalid("a snapshot of nothing"))?;
         let meta = entry::encode_cover(cover).map_err(invalid)?;
         let file = writer
-            .finish(applied.index, &meta)
+            .finish(cover.index(), &meta)
             .map_err(io::Error::other)?;
         SnapshotData::open(file)
     }
@@ -199,7 +201,7 @@ impl Snapshots {
         let path = data.file.path().to_owned();
         match data.load() {
             Ok((data, _)) => {
-                self.note(&data.file);
+                self.note(&data);
                 Ok(data)
             }
             Err(error) => {
@@ -209,12 +211,20 @@ impl Snapshots {
         }
     }
 
+    /// Makes sure that an installed snapshot is one of this replica's own files.
+    pub(crate) fn keep(&self, data: &SnapshotData, view: &View) -> io::Result<()> {
+        if data.file.path().parent() == Some(&self.dir) {
+            return Ok(());
+        }
+        self.write(view).map(drop)
+    }
+
     /// Writes a view's state into a new file.
     pub(crate) fn write(&self, view: &View) -> io::Result<SnapshotData> {
         let mut writer = self.create()?;
         write_body(&mut writer, &view.machine)?;
         let data = self.finish(writer, &view.cover())?;
-        self.note(&data.file);
+        self.note(&data);
         Ok(data)
     }
 }

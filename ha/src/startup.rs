@@ -1,6 +1,7 @@
 //! Starting a replica: open everything, raise the incarnation before the first message, and put the parts
 //! together on a runtime of their own, so that neither jobs nor API load can starve heartbeats.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +9,6 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::Fatal;
 use regent_storage::identity::{DataDir, Identity};
 use regent_storage::log::{LogConfig, LogStore};
-use regent_storage::snapshot::SnapshotStore;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -37,6 +37,7 @@ use crate::server::PeerService;
 use crate::shared::{Phase, Shared};
 use crate::snapshot::Snapshots;
 use crate::transfer::Transfer;
+use crate::view::Views;
 use crate::wire::proto::peer_server::PeerServer;
 
 /// Threads of Raft's runtime.
@@ -92,8 +93,7 @@ fn open(config: &ReplicaConfig) -> Result<Opened, StartError> {
     let identity = dir
         .open_and_increment_incarnation(config.node_id)
         .map_err(refused)?;
-    let store = SnapshotStore::open(config.data_dir.join("snapshots")).map_err(storage)?;
-    let snapshots = Snapshots::new(store).map_err(storage)?;
+    let snapshots = Snapshots::open(&config.data_dir.join("snapshots")).map_err(storage)?;
     let log = LogStore::open(config.data_dir.join("log"), LogConfig::default()).map_err(storage)?;
     if let Some(cut) = log.cut_tail() {
         tracing::warn!(
@@ -126,18 +126,10 @@ fn check_cluster(identity: &Identity, recovered: &Recovered) -> Result<(), Start
     Ok(())
 }
 
-fn new_shared(
-    config: &ReplicaConfig,
-    opened: &Opened,
-    listener: &TcpListener,
-) -> Result<Arc<Shared>, StartError> {
+fn new_shared(config: &ReplicaConfig, opened: &Opened, listening: SocketAddr) -> Arc<Shared> {
     let mut node = config.node();
     if config.advertise_peer.is_none() {
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: config.listen_peer.clone(),
-            source,
-        })?;
-        node.peer = address.to_string();
+        node.peer = listening.to_string();
     }
     let log = opened.log.clone();
     let reached = Box::new(move || {
@@ -154,111 +146,156 @@ fn new_shared(
     }
     let removed = &opened.recovered.view.standing.removed;
     shared.set_removed(removed.iter().copied().collect());
-    Ok(shared)
+    shared
+}
+
+/// What the parts are made of, in the order in which they come to be.
+struct Core {
+    shared: Arc<Shared>,
+    peers: Peers,
+    effects: Effects,
+    views: Views,
+    raft: RaftHandle,
+    leadership: Arc<watch::Sender<Leadership>>,
+    election: Duration,
 }
 
 async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError> {
-    let listener = TcpListener::bind(&config.listen_peer)
-        .await
-        .map_err(|source| StartError::Listen {
-            address: config.listen_peer.clone(),
-            source,
-        })?;
-    let shared = new_shared(&config, &opened, &listener)?;
-    let (heartbeat_ms, _, election_max_ms) = config.timing.millis();
-    let election = Duration::from_millis(election_max_ms);
-    let peers = Peers::new(
-        shared.clone(),
-        Deadlines::new(heartbeat_ms, election_max_ms),
-    );
-    let effects = Effects::default();
-    let views = watch::Sender::new(Arc::new(opened.recovered.view));
-    let seen = views.subscribe();
-    let store = opened.recovered.store;
-    let machine = StateMachine {
-        views,
-        effects: effects.clone(),
-        store: store.clone(),
-        snapshots: opened.snapshots.clone(),
-        shared: Some(shared.clone()),
-    };
-    let raft = RaftHandle::new(
-        config.node_id,
-        Arc::new(config.raft()?),
-        peers.clone(),
-        opened.log.clone(),
-        machine,
-    )
-    .await
-    .map_err(|e| StartError::Raft(e.to_string()))?;
+    let listener = listen(&config.listen_peer).await?;
+    let peer_address = local_address(&listener, &config.listen_peer)?;
+    let shared = new_shared(&config, &opened, peer_address);
+    let Opened {
+        dir,
+        log,
+        snapshots,
+        recovered,
+        ..
+    } = opened;
+    let store = recovered.store.clone();
+    let core = start_raft(&config, shared, log.clone(), snapshots.clone(), recovered).await?;
     let proposals = Proposals::new(
-        raft.clone(),
+        core.raft.clone(),
         config.max_inflight_proposals,
         config.propose_timeout,
     );
     let reads = Reads::spawn(
-        raft.clone(),
-        peers.clone(),
-        shared.clone(),
-        seen.clone(),
+        core.raft.clone(),
+        core.peers.clone(),
+        core.shared.clone(),
+        core.views.clone(),
         config.read_timeout,
     );
-    let leadership = Arc::new(watch::Sender::new(Leadership::None));
     let vigil = Vigil::default();
-    let founding = Founding {
-        shared: shared.clone(),
-        raft: raft.clone(),
-        views: seen.clone(),
-        dir: Arc::new(Mutex::new(opened.dir)),
-    };
     let service = PeerService {
-        shared: shared.clone(),
-        raft: raft.clone(),
+        shared: core.shared.clone(),
+        raft: core.raft.clone(),
         reads: reads.clone(),
-        inbox: Inbox::new(opened.snapshots),
-        founding,
+        inbox: Inbox::new(snapshots),
+        founding: core.founding(dir),
         vigil: vigil.clone(),
     };
-    let peer_address = listener.local_addr().map_err(|source| StartError::Listen {
-        address: config.listen_peer.clone(),
-        source,
-    })?;
     tokio::spawn(serve(listener, service));
-    tokio::spawn(
-        Throne {
-            raft: raft.clone(),
-            shared: shared.clone(),
-            proposals: proposals.clone(),
-            views: seen.clone(),
-            published: leadership.clone(),
-            cause_within: election * 4,
-        }
-        .run(),
-    );
-    tokio::spawn(stand_back(raft.clone(), shared.phase()));
-    tokio::spawn(Lookout::new(shared.clone(), config.peers.clone()).run());
-    let transfer = Transfer::new(
-        raft.clone(),
-        shared.clone(),
-        peers.clone(),
-        leadership.clone(),
-        election,
-    );
+    tokio::spawn(core.throne(&proposals).run());
+    tokio::spawn(stand_back(core.raft.clone(), core.shared.phase()));
+    tokio::spawn(Lookout::new(core.shared.clone(), config.peers.clone()).run());
     Ok(Parts {
-        failure: watch_failure(&raft),
-        shared,
-        raft,
+        failure: watch_failure(&core.raft),
+        transfer: core.transfer(),
+        shared: core.shared,
+        raft: core.raft,
         proposals,
         reads,
-        views: seen,
-        effects,
-        leadership,
+        views: core.views,
+        effects: core.effects,
+        leadership: core.leadership,
         vigil,
-        transfer,
         peer_address,
-        log: opened.log,
+        log,
         store,
     })
+}
+
+async fn listen(address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen {
+            address: address.to_owned(),
+            source,
+        })
+}
+
+fn local_address(listener: &TcpListener, asked: &str) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen {
+        address: asked.to_owned(),
+        source,
+    })
+}
+
+async fn start_raft(
+    config: &ReplicaConfig,
+    shared: Arc<Shared>,
+    log: RaftLog,
+    snapshots: Snapshots,
+    recovered: Recovered,
+) -> Result<Core, StartError> {
+    let (heartbeat_ms, _, election_max_ms) = config.timing.millis();
+    let deadlines = Deadlines::new(heartbeat_ms, election_max_ms);
+    let peers = Peers::new(shared.clone(), deadlines);
+    let effects = Effects::default();
+    let views = watch::Sender::new(Arc::new(recovered.view));
+    let seen = views.subscribe();
+    let machine = StateMachine {
+        views,
+        effects: effects.clone(),
+        store: recovered.store,
+        snapshots,
+        shared: Some(shared.clone()),
+    };
+    let raft_config = Arc::new(config.raft()?);
+    let raft = RaftHandle::new(config.node_id, raft_config, peers.clone(), log, machine)
+        .await
+        .map_err(|e| StartError::Raft(e.to_string()))?;
+    Ok(Core {
+        shared,
+        peers,
+        effects,
+        views: seen,
+        raft,
+        leadership: Arc::new(watch::Sender::new(Leadership::None)),
+        election: Duration::from_millis(election_max_ms),
+    })
+}
+
+impl Core {
+    fn founding(&self, dir: DataDir) -> Founding {
+        Founding {
+            shared: self.shared.clone(),
+            raft: self.raft.clone(),
+            views: self.views.clone(),
+            dir: Arc::new(Mutex::new(dir)),
+        }
+    }
+
+    fn throne(&self, proposals: &Proposals) -> Throne {
+        Throne {
+            raft: self.raft.clone(),
+            shared: self.shared.clone(),
+            proposals: proposals.clone(),
+            views: self.views.clone(),
+            published: self.leadership.clone(),
+            cause_within: self.election * 4,
+        }
+    }
+
+    fn transfer(&self) -> Transfer {
+        Transfer::new(
+            self.raft.clone(),
+            self.shared.clone(),
+            self.peers.clone(),
+            self.leadership.clone(),
+            self.election,
+        )
+    }
 }
 
 async fn serve(listener: TcpListener, service: PeerService) {

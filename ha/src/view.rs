@@ -40,6 +40,13 @@ pub struct Cover {
     pub hash: u128,
 }
 
+impl Cover {
+    /// Index of the last applied entry, 0 also before the first.
+    pub(crate) fn index(&self) -> u64 {
+        self.standing.applied.map_or(0, |id| id.index)
+    }
+}
+
 impl Standing {
     /// Takes over an applied membership; whoever is no longer in it is removed for good.
     pub(crate) fn set_membership(&mut self, membership: StoredMembership) {

@@ -4,6 +4,7 @@
 
 // Generated code isn't ours to lint or document.
 #[allow(
+    clippy::too_many_lines,
     missing_docs,
     missing_debug_implementations,
     unreachable_pub,
@@ -129,12 +130,10 @@ fn entry_to(entry: &Entry) -> Result<proto::LogEntry, CodecError> {
 
 // Raft takes it for granted that entries follow each other; a peer is not.
 fn entries_from(request: &proto::AppendRequest) -> Result<Vec<Entry>, WireError> {
-    let mut due = request
-        .prev_log_id
-        .as_ref()
-        .map_or(0, |prev| prev.index + 1);
+    let prev = request.prev_log_id.as_ref();
+    let first = prev.map_or(0, |prev| prev.index.saturating_add(1));
     let mut entries = Vec::with_capacity(request.entries.len());
-    for sent in &request.entries {
+    for (due, sent) in (first..).zip(&request.entries) {
         let log_id = log_id_from(sent.log_id.as_ref())?.ok_or(WireError::Missing("log id"))?;
         if log_id.index != due {
             let text = format!("{} where {due} was due", log_id.index);
@@ -143,7 +142,6 @@ fn entries_from(request: &proto::AppendRequest) -> Result<Vec<Entry>, WireError>
         let entry = entry::decode_payload(log_id, &sent.payload)
             .map_err(|e| WireError::Bad("entry", e.to_string()))?;
         entries.push(entry);
-        due += 1;
     }
     Ok(entries)
 }

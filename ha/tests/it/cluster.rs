@@ -24,9 +24,9 @@ static ROOM: Semaphore = Semaphore::const_new(2);
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 /// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let base = 20_000 + (std::process::id() % 100) as u16 * 100;
     loop {
         let port = base + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 2_000;
@@ -37,7 +37,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until `check` answers `Some`; fails the test with `what` if it takes too long.
-pub async fn eventually<T, F, Fut>(what: &str, mut check: F) -> T
+pub(crate) async fn eventually<T, F, Fut>(what: &str, mut check: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,
@@ -52,10 +52,10 @@ where
     }
 }
 
-pub struct Cluster {
-    pub members: Vec<Member>,
-    pub snapshot_every: u64,
-    pub keep_entries: u64,
+pub(crate) struct Cluster {
+    pub(crate) members: Vec<Member>,
+    pub(crate) snapshot_every: u64,
+    pub(crate) keep_entries: u64,
     replicas: BTreeMap<NodeId, Replica>,
     dir: TempDir,
     _room: SemaphorePermit<'static>,
@@ -63,7 +63,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Names members and finds ports; starts nothing.
-    pub async fn planned(size: u64) -> Self {
+    pub(crate) async fn planned(size: u64) -> Self {
         let room = ROOM.acquire().await.unwrap();
         let members = (1..=size)
             .map(|node_id| Member {
@@ -86,34 +86,34 @@ impl Cluster {
     }
 
     /// Starts all replicas and bootstraps them.
-    pub async fn formed(size: u64) -> Self {
+    pub(crate) async fn formed(size: u64) -> Self {
         let mut cluster = Self::planned(size).await;
         cluster.form().await;
         cluster
     }
 
-    pub async fn form(&mut self) {
+    pub(crate) async fn form(&mut self) {
         self.start_all().await;
         let outcome = self.bootstrap().await;
         assert!(matches!(outcome, Outcome::Formed(_)));
         self.leader().await;
     }
 
-    pub async fn bootstrap(&self) -> Outcome {
+    pub(crate) async fn bootstrap(&self) -> Outcome {
         bootstrap(&self.members, Some(self.cluster_id()))
             .await
             .unwrap()
     }
 
-    pub fn cluster_id(&self) -> ClusterId {
+    pub(crate) fn cluster_id(&self) -> ClusterId {
         ClusterId([5; 16])
     }
 
-    pub fn data_dir(&self, node_id: NodeId) -> PathBuf {
+    pub(crate) fn data_dir(&self, node_id: NodeId) -> PathBuf {
         self.dir.path().join(format!("jm-{node_id}"))
     }
 
-    pub fn config(&self, node_id: NodeId) -> ReplicaConfig {
+    pub(crate) fn config(&self, node_id: NodeId) -> ReplicaConfig {
         let member = self.members.iter().find(|m| m.node_id == node_id).unwrap();
         let mut config =
             ReplicaConfig::new(self.data_dir(node_id), node_id, member.node.name.clone());
@@ -130,17 +130,17 @@ impl Cluster {
         config
     }
 
-    pub async fn start_all(&mut self) {
+    pub(crate) async fn start_all(&mut self) {
         for node_id in self.ids() {
             self.start(node_id).await;
         }
     }
 
-    pub fn ids(&self) -> Vec<NodeId> {
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
         self.members.iter().map(|m| m.node_id).collect()
     }
 
-    pub async fn start(&mut self, node_id: NodeId) -> &Replica {
+    pub(crate) async fn start(&mut self, node_id: NodeId) -> &Replica {
         let replica = eventually("the data directory is free", || async {
             match Replica::start(self.config(node_id)).await {
                 Ok(replica) => Some(replica),
@@ -150,15 +150,18 @@ impl Cluster {
             }
         })
         .await;
-        self.replicas.entry(node_id).insert_entry(replica).into_mut()
+        self.replicas
+            .entry(node_id)
+            .insert_entry(replica)
+            .into_mut()
     }
 
-    pub async fn stop(&mut self, node_id: NodeId) {
+    pub(crate) async fn stop(&mut self, node_id: NodeId) {
         let replica = self.replicas.remove(&node_id).unwrap();
         replica.shutdown().await;
     }
 
-    pub async fn stop_all(&mut self) {
+    pub(crate) async fn stop_all(&mut self) {
         for node_id in self.ids() {
             if self.replicas.contains_key(&node_id) {
                 self.stop(node_id).await;
@@ -167,15 +170,15 @@ impl Cluster {
     }
 
     /// Ends a replica without any orderly step.
-    pub fn kill(&mut self, node_id: NodeId) {
+    pub(crate) fn kill(&mut self, node_id: NodeId) {
         drop(self.replicas.remove(&node_id).unwrap());
     }
 
-    pub fn replica(&self, node_id: NodeId) -> &Replica {
+    pub(crate) fn replica(&self, node_id: NodeId) -> &Replica {
         &self.replicas[&node_id]
     }
 
-    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.values()
     }
 
@@ -189,18 +192,18 @@ impl Cluster {
     }
 
     /// Waits for a leader whose reign is announced.
-    pub async fn leader(&self) -> (NodeId, Reign) {
+    pub(crate) async fn leader(&self) -> (NodeId, Reign) {
         eventually("a leader", || async { self.reigning() }).await
     }
 
     /// A replica that doesn't lead.
-    pub async fn follower(&self) -> NodeId {
+    pub(crate) async fn follower(&self) -> NodeId {
         let (leader, _) = self.leader().await;
         *self.replicas.keys().find(|id| **id != leader).unwrap()
     }
 
     /// Writes one client command through whoever leads; answers its index.
-    pub async fn write(&self, number: u64) -> u64 {
+    pub(crate) async fn write(&self, number: u64) -> u64 {
         eventually("a write", || async {
             let (leader, _) = self.reigning()?;
             match self.replica(leader).propose_client(cancel(number)).await {
@@ -215,7 +218,7 @@ impl Cluster {
         .await
     }
 
-    pub async fn write_many(&self, count: u64) -> u64 {
+    pub(crate) async fn write_many(&self, count: u64) -> u64 {
         let mut last = 0;
         for number in 0..count {
             last = self.write(number).await;
@@ -224,7 +227,7 @@ impl Cluster {
     }
 
     /// Waits until all running replicas have applied the same, and answers the common hash.
-    pub async fn at_rest(&self) -> u128 {
+    pub(crate) async fn at_rest(&self) -> u128 {
         eventually("all replicas at the same index", || async {
             let views: Vec<_> = self.replicas.values().map(Replica::stale).collect();
             let first = views.first()?;
@@ -245,7 +248,7 @@ impl Cluster {
     }
 
     /// Waits until `node_id` has applied up to `index`.
-    pub async fn applied(&self, node_id: NodeId, index: u64) {
+    pub(crate) async fn applied(&self, node_id: NodeId, index: u64) {
         eventually("a replica to catch up", || async {
             (self.replica(node_id).stale().applied_index() >= index).then_some(())
         })
@@ -254,7 +257,7 @@ impl Cluster {
 }
 
 /// A client command that is always answered (with a refusal) and always remembered.
-pub fn cancel(number: u64) -> ClientProposal {
+pub(crate) fn cancel(number: u64) -> ClientProposal {
     let mut job = [0; 16];
     job[..8].copy_from_slice(&number.to_be_bytes());
     ClientProposal {
@@ -265,6 +268,6 @@ pub fn cancel(number: u64) -> ClientProposal {
 }
 
 /// A reconciler's command that changes the state.
-pub fn level(level: u32) -> Command {
+pub(crate) fn level(level: u32) -> Command {
     Command::SetFeatureLevel(SetFeatureLevel { level })
 }

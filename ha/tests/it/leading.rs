@@ -67,7 +67,9 @@ async fn followers_name_the_leader_and_read_linearizably() {
     let follower = cluster.follower().await;
     let refused = cluster.replica(follower).propose_client(cancel(1)).await;
     match refused {
-        Err(ProposeError::NotLeader { leader: Some(named) }) => assert_eq!(named.node_id, leader),
+        Err(ProposeError::NotLeader {
+            leader: Some(named),
+        }) => assert_eq!(named.node_id, leader),
         other => panic!("{other:?}"),
     }
     for round in 1..=20 {
@@ -92,7 +94,11 @@ async fn without_a_majority_nothing_is_confirmed_or_written() {
     let mut cluster = Cluster::formed(3).await;
     let (leader, _) = cluster.leader().await;
     cluster.replica(leader).confirm_quorum().await.unwrap();
-    let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
+    let others: Vec<_> = cluster
+        .ids()
+        .into_iter()
+        .filter(|id| *id != leader)
+        .collect();
     for node_id in &others {
         cluster.kill(*node_id);
     }

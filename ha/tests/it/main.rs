@@ -1,5 +1,8 @@
 //! Clusters of one, three and five replicas in one process, over real sockets and real disks.
 
+// A step that fails fails its test.
+#![allow(clippy::unwrap_used)]
+
 mod cluster;
 mod founding;
 mod identity;
