@@ -1,0 +1,114 @@
+//! Job files that can't be accepted: exit 2, the place, the nearest valid name, and nothing is stored.
+
+use std::fs;
+use std::time::Duration;
+
+use regent_chaos::cluster::{Cluster, Options};
+
+const SOURCE: &str = "  - { id: n, source: sequence, with: { end: 10 } }\n";
+const SINK: &str = "  - { id: out, sink: blackhole, inputs: [ n ] }\n";
+
+/// What the file says, and what the first line about it must contain.
+fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
+    let job = |head: &str, vertices: &str| format!("name: x\n{head}vertices:\n{vertices}");
+    let both = format!("{SOURCE}{SINK}");
+    let text = |name, text: String, words| (name, text.into_bytes(), words);
+    let aggregate = "  - { id: g, operator: aggregate, inputs: [ { from: n, partition: hash, by: [value] } ],\n      \
+                     with: { group-by: [value], compute: { s: { sum: at } } } }\n";
+    let looping = "  - { id: a, operator: filter, inputs: [ b ], with: { where: { column: value, op: not-null } } }\n  \
+                   - { id: b, operator: filter, inputs: [ a ], with: { where: { column: value, op: not-null } } }\n";
+    let late = SINK.replace("[ n ]", "[ g ]");
+    let wide = "  - { id: f, operator: filter, inputs: [ n ], with: { where: { column: valeu, op: not-null } } }\n";
+    let mut bombs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..12 {
+        let before = level - 1;
+        let refs = vec![format!("*a{before}"); 10].join(",");
+        bombs += &format!("a{level}: &a{level} [{refs}]\n");
+    }
+    vec![
+        text(
+            "unknown-key",
+            job("paralelism: 2\n", &both),
+            vec![":2:1", "`parallelism`"],
+        ),
+        text(
+            "unknown-operator",
+            job("", &SOURCE.replace("sequence", "sequense")),
+            vec![":3:", "`sequence`"],
+        ),
+        text(
+            "unknown-column",
+            job("", &format!("{SOURCE}{wide}{SINK}")),
+            vec![":4:", "`value`"],
+        ),
+        text(
+            "cycle",
+            job("", &format!("{both}{looping}")),
+            vec![":5:", "cycle"],
+        ),
+        text(
+            "unconnected",
+            job("", &format!("{both}{}", SOURCE.replace("id: n", "id: m"))),
+            vec![":5:", "m"],
+        ),
+        text(
+            "wrong-type",
+            job("", &format!("{SOURCE}{aggregate}{late}")),
+            vec![":5:", "sum"],
+        ),
+        text(
+            "parallelism-0",
+            job("parallelism: 0\n", &both),
+            vec![":2:14", "1 to 128"],
+        ),
+        text(
+            "parallelism-129",
+            job("parallelism: 129\n", &both),
+            vec![":2:14", "1 to 128"],
+        ),
+        (
+            "binary",
+            (0..=255).cycle().take(4096).collect(),
+            vec!["binary"],
+        ),
+        text(
+            "nested",
+            format!("name: {}\n", "[".repeat(5_000)),
+            vec!["nested"],
+        ),
+        ("huge", vec![b'x'; 5 * 1024 * 1024], vec!["huge", "1 MiB"]),
+        text("alias-bomb", bombs, vec!["alias-bomb"]),
+        text("empty", String::new(), vec!["empty"]),
+    ]
+}
+
+#[test]
+fn bad_job_files_are_refused_with_their_place() {
+    let options = Options {
+        jobmanagers: 1,
+        taskmanagers: 1,
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start(options);
+    for (name, content, words) in cases() {
+        let file = cluster.home().join(format!("{name}.yaml"));
+        fs::write(&file, content).expect("the file can be written");
+        let file = file.display().to_string();
+        let submit = ["job", "submit", &file];
+        let outcome = cluster.cli_within(&submit, "10s", Duration::from_secs(11));
+        let reason = outcome.refused(2);
+        assert!(
+            reason.contains(&format!("{name}.yaml")),
+            "the file in {reason:?}"
+        );
+        for word in words {
+            assert!(reason.contains(word), "{name}: {word:?} in {reason:?}");
+        }
+        println!("{reason}");
+    }
+    let missing = cluster.cli(&["job", "submit", "nowhere.yaml"]);
+    assert!(missing.refused(2).contains("nowhere.yaml"));
+    let jobs = cluster.json(&["job", "list"]);
+    assert_eq!(jobs, serde_json::json!([]), "nothing was stored");
+    cluster.stop();
+}

@@ -1,0 +1,13 @@
+//! Real clusters, really hurt. A few rounds of each test by default, full counts with REGENT_SOAK=1;
+//! see `regent_chaos::knobs`. Run with `--test-threads=2` at most: each test is a cluster.
+
+mod bad_input;
+mod bad_rows;
+mod bad_start;
+mod demo;
+mod leader_kill;
+mod lifecycle;
+mod quorum;
+mod same_id;
+mod worker_kill;
+mod year;
