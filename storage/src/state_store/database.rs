@@ -6,8 +6,8 @@
 //! c (key length u32) key (chunk u32)     a chunk's bytes
 //! ```
 //!
-//! Values over 32 KiB are split: sled puts large ones into files of their own, which our sync of the
-//! database's file wouldn't reach. Every call into sled is guarded, since it panics on damage.
+//! Values over 4 KiB are split. sled writes a leaf of up to 20 values as one record, and a record over
+//! 128 KiB into a file of its own, which our sync of the database's file wouldn't reach. Every call into sled is guarded, since it panics on damage.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -21,7 +21,7 @@ use crate::codec::{self, Kind};
 use crate::files::sync_dir;
 
 /// Values up to this are stored in one piece.
-const CHUNK_LEN: usize = 32 << 10;
+const CHUNK_LEN: usize = 4 << 10;
 /// Bytes per batch while filling.
 const FILL_BATCH: usize = 1 << 20;
 /// A value may be this large at most; a length beyond is damage.
