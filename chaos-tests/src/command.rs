@@ -59,7 +59,6 @@ impl Outcome {
     ///
     /// # Panics
     /// If it didn't.
-    #[must_use]
     pub fn refused(&self, code: i32) -> &str {
         assert_eq!(self.code, Some(code), "exit code of {self}");
         assert_eq!(self.stdout, "", "stdout of a failure: {self}");
