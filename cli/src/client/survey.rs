@@ -1,0 +1,140 @@
+//! Asking every known replica on its own what it knows: works without leader and without majority.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use regent_protocol::v1::{Nothing, read_request};
+use regent_protocol::view::{NodeStatus, Reign};
+use tokio::time::{Instant, timeout_at};
+
+use super::call::Request;
+use super::wire::{self, Tried};
+use super::{Client, merge};
+use crate::failure::Failure;
+
+/// A replica that was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// `host:port` that was dialled.
+    pub(crate) address: String,
+    /// What it said, or why it said nothing.
+    pub(crate) answer: Result<NodeStatus, String>,
+}
+
+/// The answers of all replicas, the named ones and those that their answers named.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Survey {
+    pub(crate) asked: Vec<Asked>,
+}
+
+impl Survey {
+    /// What was answered, in the order of the answers.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = &NodeStatus> {
+        self.asked.iter().filter_map(|a| a.answer.as_ref().ok())
+    }
+
+    /// `127.0.0.1:7101 connection refused, ...` for those that gave no answer.
+    pub(crate) fn silence(&self) -> String {
+        let silent = self.asked.iter().filter_map(|a| {
+            let reason = a.answer.as_ref().err()?;
+            Some(format!("{}: {reason}", a.address))
+        });
+        silent.collect::<Vec<_>>().join(", ")
+    }
+}
+
+type Asking = FuturesUnordered<BoxFuture<'static, Asked>>;
+
+/// Asks in parallel until all have answered or `limit` is over; learns members from the answers.
+pub(super) async fn survey(addresses: &[String], limit: Duration) -> Survey {
+    survey_until(addresses, Instant::now() + limit, |_| None).await
+}
+
+/// Like `survey`; after each answer `enough` may shorten the time to wait for more.
+pub(super) async fn survey_until(
+    addresses: &[String],
+    mut until: Instant,
+    enough: impl Fn(&Survey) -> Option<Instant>,
+) -> Survey {
+    let mut known = HashSet::new();
+    let mut asking = Asking::new();
+    ask_new(&mut asking, &mut known, addresses.iter().cloned());
+    let mut survey = Survey::default();
+    while let Ok(Some(asked)) = timeout_at(until, asking.next()).await {
+        if let Ok(status) = &asked.answer {
+            let members = status.members.iter().map(|m| m.api.clone());
+            ask_new(&mut asking, &mut known, members);
+        }
+        survey.asked.push(asked);
+        if let Some(sooner) = enough(&survey) {
+            until = until.min(sooner);
+        }
+    }
+    for address in known {
+        if !survey.asked.iter().any(|a| a.address == address) {
+            survey.asked.push(Asked {
+                address,
+                answer: Err("doesn't answer".to_owned()),
+            });
+        }
+    }
+    survey
+}
+
+fn ask_new(
+    asking: &mut Asking,
+    known: &mut HashSet<String>,
+    addresses: impl Iterator<Item = String>,
+) {
+    for address in addresses.filter(|a| !a.is_empty()) {
+        if known.insert(address.clone()) {
+            asking.push(Box::pin(ask(address)));
+        }
+    }
+}
+
+async fn ask(address: String) -> Asked {
+    let answer = wire::open(&address).await.map(|c| c.status);
+    Asked { address, answer }
+}
+
+/// The leadership timeline as the most advanced replica has it.
+pub(super) async fn leader_history(client: &Client) -> Result<Vec<Reign>, Failure> {
+    let limit = client.timeout.min(Duration::from_secs(3));
+    let survey = client.survey().await;
+    let mut reading: FuturesUnordered<_> = survey
+        .asked
+        .iter()
+        .filter(|a| a.answer.is_ok())
+        .map(|a| history_of(&a.address, limit))
+        .collect();
+    let mut best: Option<Vec<Reign>> = None;
+    let mut problem = survey.silence();
+    while let Some(read) = reading.next().await {
+        match read {
+            Ok(history) if best.as_ref().is_none_or(|b| newer(&history, b)) => best = Some(history),
+            Ok(_) => {}
+            Err(reason) => problem = reason,
+        }
+    }
+    best.ok_or_else(|| merge::unreachable(&client.endpoints, &problem))
+}
+
+fn newer(history: &[Reign], than: &[Reign]) -> bool {
+    let rank = |h: &[Reign]| (h.iter().map(|r| r.term).max(), h.len());
+    rank(history) > rank(than)
+}
+
+async fn history_of(address: &str, limit: Duration) -> Result<Vec<Reign>, String> {
+    let request = Request::Read {
+        query: read_request::Query::LeaderHistory(Nothing {}),
+        stale: true,
+    };
+    match wire::open(address).await?.ask(&request, limit).await {
+        Tried::Done(json) => serde_json::from_slice(&json).map_err(|e| e.to_string()),
+        Tried::Refused(error) => Err(error.message),
+        Tried::NotNow(reason) | Tried::Unknown(reason) => Err(reason),
+    }
+}

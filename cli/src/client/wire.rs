@@ -1,0 +1,179 @@
+//! One request to one replica. Says exactly whether a failed one can have had an effect.
+
+use std::time::Duration;
+
+use regent_protocol::MAX_MESSAGE_BYTES;
+use regent_protocol::error::ApiError;
+use regent_protocol::v1::job_manager_api_client::JobManagerApiClient;
+use regent_protocol::v1::worker_gateway_client::WorkerGatewayClient;
+use regent_protocol::v1::{ChangeRequest, Document, NodeStatusRequest, ReadRequest, WorkerDeath};
+use regent_protocol::view::NodeStatus;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+
+use super::STATUS_TIMEOUT;
+use super::call::Request;
+
+/// What one try came to.
+#[derive(Debug)]
+pub(super) enum Tried {
+    /// Answered.
+    Done(Vec<u8>),
+    /// Answered no, for good.
+    Refused(ApiError),
+    /// Nothing happened; another replica, or this one later, may do it.
+    NotNow(String),
+    /// It was sent and may have happened.
+    Unknown(String),
+}
+
+/// An open connection to a replica that has just said what it knows.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    channel: Channel,
+    pub(super) status: NodeStatus,
+}
+
+/// Connects to a replica and asks for its status, all within `STATUS_TIMEOUT`.
+pub(super) async fn open(address: &str) -> Result<Conversation, String> {
+    match timeout(STATUS_TIMEOUT, connect_and_ask(address)).await {
+        Ok(result) => result,
+        Err(_) => Err("doesn't answer".to_owned()),
+    }
+}
+
+async fn connect_and_ask(address: &str) -> Result<Conversation, String> {
+    let channel = connect(address).await?;
+    let response = api(&channel).node_status(NodeStatusRequest {}).await;
+    let document = response.map_err(|status| short(&status))?.into_inner();
+    let status = serde_json::from_slice(&document.json)
+        .map_err(|e| format!("answers with a status that isn't understood ({e})"))?;
+    Ok(Conversation { channel, status })
+}
+
+/// Dials `host:port`.
+pub(super) async fn connect(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| "isn't an address (host:port)".to_owned())?;
+    endpoint.connect().await.map_err(|e| {
+        let mut cause: &dyn std::error::Error = &e;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        // "Connection refused (os error 111)": the number helps nobody.
+        let text = cause.to_string().to_lowercase();
+        let end = text.find(" (os error").unwrap_or(text.len());
+        text[..end].to_owned()
+    })
+}
+
+fn api(channel: &Channel) -> JobManagerApiClient<Channel> {
+    JobManagerApiClient::new(channel.clone())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+impl Conversation {
+    /// Sends the request and waits at most `limit`. The replica is told a little less, so that its own
+    /// word arrives before we stop listening.
+    pub(super) async fn ask(&self, request: &Request, limit: Duration) -> Tried {
+        let told = limit
+            .saturating_sub(limit / 10)
+            .max(Duration::from_millis(1));
+        let timeout_ms = u64::try_from(told.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut api = api(&self.channel);
+        match request {
+            Request::Read { query, stale } => {
+                let message = ReadRequest {
+                    stale: *stale,
+                    timeout_ms,
+                    forwarded: false,
+                    query: Some(query.clone()),
+                };
+                // A read has no effect, so its outcome is never unknown.
+                match judge(timeout(limit, api.read(message)).await) {
+                    Tried::Unknown(reason) => Tried::NotNow(reason),
+                    tried => tried,
+                }
+            }
+            Request::Change { change, identity } => {
+                let (base_generation, base_index) = identity.base();
+                let message = ChangeRequest {
+                    request_id: identity.request_id().to_vec().into(),
+                    base_generation,
+                    base_index,
+                    dry_run: identity.dry_run(),
+                    timeout_ms,
+                    forwarded: false,
+                    actor: actor(),
+                    change: Some(change.clone()),
+                };
+                let tried = judge(timeout(limit, api.change(message)).await);
+                match tried {
+                    // Nothing is written in a dry run.
+                    Tried::Unknown(reason) if identity.dry_run() => Tried::NotNow(reason),
+                    tried => tried,
+                }
+            }
+        }
+    }
+}
+
+type Answered = Result<Result<Response<Document>, Status>, tokio::time::error::Elapsed>;
+
+fn judge(answered: Answered) -> Tried {
+    use regent_protocol::error::ErrorKind;
+    let status = match answered {
+        Ok(Ok(response)) => return Tried::Done(response.into_inner().json.to_vec()),
+        Ok(Err(status)) => status,
+        Err(_) => return Tried::Unknown("doesn't answer in time".to_owned()),
+    };
+    match ApiError::from_status(&status) {
+        Some(error) if !error.kind.retryable() => Tried::Refused(error),
+        Some(error) if error.kind == ErrorKind::UnknownOutcome => Tried::Unknown(error.message),
+        Some(error) => Tried::NotNow(error.message),
+        None => Tried::Unknown(short(&status)),
+    }
+}
+
+fn short(status: &Status) -> String {
+    let line = status.message().lines().next().unwrap_or_default();
+    if line.is_empty() {
+        format!("{:?}", status.code())
+    } else {
+        line.to_owned()
+    }
+}
+
+/// Who asks, for the history: the user's login name.
+fn actor() -> String {
+    let name = ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|v| std::env::var(v).ok());
+    name.map_or_else(|| "cli".to_owned(), |n| format!("cli:{n}"))
+}
+
+/// Tells a replica that a worker's process has been reaped. `Ok(true)`: it leads and has taken note.
+pub(crate) async fn report_death(
+    address: &str,
+    worker_id: &str,
+    incarnation: u64,
+    limit: Duration,
+) -> Result<bool, String> {
+    let report = async {
+        let channel = connect(address).await?;
+        let death = WorkerDeath {
+            worker_id: worker_id.to_owned(),
+            incarnation,
+        };
+        let reply = WorkerGatewayClient::new(channel)
+            .report_worker_death(death)
+            .await;
+        reply.map(|r| r.into_inner().leader).map_err(|s| short(&s))
+    };
+    match timeout(limit, report).await {
+        Ok(result) => result,
+        Err(_) => Err("doesn't answer".to_owned()),
+    }
+}

@@ -1,0 +1,166 @@
+//! `regent leader`: who leads and who led. Works without a leader: each replica is asked on its own.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use regent_protocol::view::{LeaderShow, Reign};
+
+use super::{Context, Done};
+use crate::client::{Picture, merge, unreachable};
+use crate::failure::Failure;
+use crate::output::table::Table;
+use crate::output::words::{ago, moment, now_ms, or_dash, span};
+
+#[derive(Debug, Args)]
+pub(crate) struct LeaderArgs {
+    #[command(subcommand)]
+    verb: LeaderVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum LeaderVerb {
+    /// Who leads, and how far each replica is; `"leader": null` while nobody does
+    #[command(after_help = "Example:\n  regent leader show -o json")]
+    Show,
+    /// Every reign, why it began, and how long nobody led before it
+    #[command(after_help = "Example:\n  regent leader history")]
+    History,
+}
+
+pub(crate) async fn run(args: &LeaderArgs, context: &Context) -> Done {
+    match args.verb {
+        LeaderVerb::Show => show(context).await,
+        LeaderVerb::History => history(context).await,
+    }
+}
+
+async fn show(context: &Context) -> Done {
+    let picture = look(context).await?;
+    context.print(&picture.show, leader_table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What all replicas together say; fails only if none says anything.
+pub(super) async fn look(context: &Context) -> Result<Picture, Failure> {
+    let survey = context.client.survey().await;
+    let picture = merge(&survey);
+    if picture.answering == 0 {
+        return Err(unreachable(context.client.endpoints(), &survey.silence()));
+    }
+    Ok(picture)
+}
+
+/// The head line and a row for each replica.
+pub(super) fn leader_table(show: &LeaderShow) -> String {
+    let head = match &show.leader {
+        Some(l) => format!(
+            "{} leads (node {}, {}), term {}, since {}",
+            l.name,
+            l.node_id,
+            l.api,
+            l.term,
+            ago(l.since_ms, now_ms())
+        ),
+        None => "nobody leads".to_owned(),
+    };
+    let group = format!(
+        "{} voters, {} needed, {} more may be lost",
+        show.voters, show.quorum, show.tolerates
+    );
+    format!("{head}\n{group}\n\n{}", replica_table(show).render())
+}
+
+fn replica_table(show: &LeaderShow) -> Table {
+    let mut table = Table::new(
+        &[
+            "NODE", "NAME", "ROLE", ">TERM", ">LAST", ">APPLIED", ">TRAILS", ">CONTACT",
+        ],
+        "no replicas",
+    );
+    for replica in &show.replicas {
+        table.row(vec![
+            replica.node_id.to_string(),
+            replica.name.clone(),
+            replica.role.clone(),
+            or_dash(replica.term),
+            or_dash(replica.last_log_index),
+            or_dash(replica.applied_index),
+            or_dash(replica.trails_by),
+            or_dash(replica.last_contact_ms.map(span)),
+        ]);
+    }
+    table
+}
+
+async fn history(context: &Context) -> Done {
+    let history = context.client.leader_history().await?;
+    context.print(&history, |h| history_table(h))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn history_table(history: &[Reign]) -> String {
+    let mut table = Table::new(
+        &[
+            "TERM",
+            "NAME",
+            "FROM",
+            "TO",
+            ">LEADERLESS",
+            ">ADOPTED",
+            ">RESTARTED",
+            "CAUSE",
+        ],
+        "nobody has led yet",
+    );
+    for reign in history {
+        table.row(vec![
+            reign.term.to_string(),
+            reign.name.clone(),
+            moment(reign.from_ms),
+            or_dash(reign.to_ms.map(moment)),
+            span(reign.leaderless_ms),
+            reign.jobs_adopted.to_string(),
+            reign.jobs_restarted.to_string(),
+            reign.cause.clone(),
+        ]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use regent_protocol::view::{LeaderHead, ReplicaView};
+
+    use super::*;
+
+    #[test]
+    fn the_table_says_who_leads_and_who_is_away() {
+        let mut show = LeaderShow {
+            leader: Some(LeaderHead {
+                node_id: 1,
+                name: "jm-1".to_owned(),
+                api: "127.0.0.1:7101".to_owned(),
+                term: 3,
+                since_ms: now_ms(),
+            }),
+            replicas: vec![ReplicaView {
+                node_id: 2,
+                name: "jm-2".to_owned(),
+                role: "unreachable".to_owned(),
+                term: None,
+                last_log_index: None,
+                applied_index: None,
+                trails_by: None,
+                last_contact_ms: None,
+            }],
+            voters: 3,
+            quorum: 2,
+            tolerates: 1,
+        };
+        let text = leader_table(&show);
+        assert!(text.starts_with("jm-1 leads (node 1, 127.0.0.1:7101), term 3, since"));
+        assert!(text.contains("2     jm-2  unreachable     -"));
+        show.leader = None;
+        assert!(leader_table(&show).starts_with("nobody leads\n"));
+    }
+}

@@ -1,0 +1,9 @@
+//! The program as scripts see it: verbs, options, exit codes, what is on stdout and stderr. Without a
+//! cluster; what needs one is tested by the chaos tests.
+
+mod config;
+mod examples;
+mod offline;
+mod program;
+mod silent;
+mod verbs;
