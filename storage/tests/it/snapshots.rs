@@ -91,7 +91,7 @@ fn unfinished_snapshots_leave_nothing() {
 fn two_writers_at_once_do_not_meet() {
     let dir = tempfile::tempdir().unwrap();
     let store = SnapshotStore::open(dir.path()).unwrap();
-    let (mut a, mut b) = (store.create().unwrap(), store.clone().create().unwrap());
+    let (mut a, mut b) = (store.create().unwrap(), store.create().unwrap());
     a.write_all(b"aaa").unwrap();
     b.write_all(b"bb").unwrap();
     b.finish(5, b"b").unwrap();

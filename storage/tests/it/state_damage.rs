@@ -68,9 +68,12 @@ fn open_as_owner(dir: &Path, truth: &Map) -> bool {
     !good
 }
 
+/// What is done to a file, and its name.
+type Damage = (&'static str, fn(&Path));
+
 #[test]
 fn deleted_emptied_and_overwritten_files_are_survived() {
-    let damages: [(&str, fn(&Path)); 4] = [
+    let damages: [Damage; 4] = [
         ("removed", |path| std::fs::remove_file(path).unwrap()),
         ("emptied", |path| std::fs::write(path, b"").unwrap()),
         ("garbage", |path| {
