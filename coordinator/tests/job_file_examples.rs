@@ -12,7 +12,7 @@ fn root() -> PathBuf {
 
 fn example(name: &str) -> ParsedJob {
     let path = root().join("deploy/examples/jobs").join(name);
-    let text = read_limited(&path).unwrap();
+    let text = read_limited(&path).unwrap_or_else(|error| panic!("{error}"));
     let working_dir = &root();
     let source = JobFileSource {
         text: &text,
@@ -24,7 +24,11 @@ fn example(name: &str) -> ParsedJob {
 }
 
 fn files_source(job: &ParsedJob) -> FilesSourceSpec {
-    serde_json::from_str(&job.graph.vertex("flights").unwrap().config_json).unwrap()
+    let vertex = job
+        .graph
+        .vertex("flights")
+        .expect("the example has this source");
+    serde_json::from_str(&vertex.config_json).expect("its configuration is a files source's")
 }
 
 #[test]
