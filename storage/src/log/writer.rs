@@ -37,6 +37,8 @@ pub(crate) struct Writer {
     written: Written,
     batch: BatchBuilder,
     placed: Vec<Placed>,
+    /// The last appends found no space.
+    refusing: bool,
 }
 
 impl Writer {
@@ -47,6 +49,7 @@ impl Writer {
             written,
             batch: BatchBuilder::default(),
             placed: Vec::new(),
+            refusing: false,
         }
     }
 
@@ -151,6 +154,7 @@ impl Writer {
             .drain(..)
             .partition(|q| matches!(q.op, Op::Append(_) | Op::Committed(_)));
         *group = rest;
+        self.refusing = true;
         {
             let mut inner = self.shared.lock();
             refused.append(&mut inner.queue.take_dependents());
@@ -330,7 +334,8 @@ impl Writer {
         }
         inner.in_flight_since = None;
         inner.view.trim_cache(self.shared.config.cache_bytes);
-        inner.totals.disk_full = !self.files.has_reserve();
+        self.refusing &= !has_appends(group);
+        inner.totals.disk_full = self.refusing || !self.files.has_reserve();
         inner.totals.bytes_on_disk = self.files.bytes_on_disk();
         if written > 0 {
             let took = started.elapsed();
