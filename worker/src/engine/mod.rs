@@ -6,13 +6,20 @@
 //! It leaves to the leader: placement, when to checkpoint, what a failure means.
 
 mod align;
+mod channel;
+mod effects;
 mod error;
 mod exchange;
+mod frame;
 mod ids;
 mod keys;
+mod meter;
 mod operators;
+mod partition;
+mod plan;
 mod rate;
 mod schema;
+mod sinks;
 mod sources;
 mod store;
 mod timestamp;

@@ -1,0 +1,214 @@
+//! Channels between the tasks of an attempt as the tasks see them: bounded queues of elements, many
+//! into one task and one task into many. Whether a queue's other end is on another worker is the
+//! exchange's business.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use arrow::array::RecordBatch;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::align::Alignment;
+use super::error::TaskError;
+use super::meter::{Activity, Meter};
+use super::partition::Partitioner;
+use super::schema::row_bytes;
+
+/// Elements that a channel holds before its sender waits.
+pub(crate) const CHANNEL_ELEMENTS: usize = 8;
+
+/// Why a checkpoint is taken; travels with the barrier for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BarrierKind {
+    Checkpoint,
+    Savepoint,
+    Final,
+}
+
+impl BarrierKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Savepoint => "savepoint",
+            Self::Final => "final",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Checkpoint, Self::Savepoint, Self::Final]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+/// The line between what belongs to a checkpoint and what doesn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Barrier {
+    pub(crate) id: u64,
+    pub(crate) kind: BarrierKind,
+}
+
+/// What travels on a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Element {
+    Batch(RecordBatch),
+    Barrier(Barrier),
+    /// Microseconds; no row with an earlier time follows.
+    Watermark(i64),
+    /// The last element.
+    End,
+}
+
+/// The inputs of one task.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    /// `None`: the sender went away without an end. Its failure is reported where it happened; this
+    /// task waits to be told.
+    receivers: Vec<Option<mpsc::Receiver<Element>>>,
+    next: usize,
+}
+
+impl Inputs {
+    pub(crate) fn new(receivers: Vec<mpsc::Receiver<Element>>) -> Self {
+        Self {
+            receivers: receivers.into_iter().map(Some).collect(),
+            next: 0,
+        }
+    }
+
+    /// The next element of an input that doesn't wait, in turn. Never answers when there can't be
+    /// one. Losing the future loses nothing.
+    pub(crate) async fn next(&mut self, alignment: &Alignment) -> (usize, Element) {
+        poll_fn(|context| {
+            let count = self.receivers.len();
+            for step in 0..count {
+                let input = (self.next + step) % count;
+                if alignment.waits(input) {
+                    continue;
+                }
+                let Some(receiver) = &mut self.receivers[input] else {
+                    continue;
+                };
+                match receiver.poll_recv(context) {
+                    Poll::Ready(Some(element)) => {
+                        self.next = (input + 1) % count;
+                        return Poll::Ready((input, element));
+                    }
+                    Poll::Ready(None) => self.receivers[input] = None,
+                    Poll::Pending => {}
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// One edge of a task to all subtasks of a vertex downstream.
+pub(crate) struct OutputEdge {
+    pub(crate) partitioner: Partitioner,
+    pub(crate) targets: Vec<mpsc::Sender<Element>>,
+}
+
+/// The outputs of one task.
+pub(crate) struct Outputs {
+    edges: Vec<OutputEdge>,
+    meter: Arc<Meter>,
+    split: Vec<(usize, RecordBatch)>,
+}
+
+impl Outputs {
+    pub(crate) fn new(edges: Vec<OutputEdge>, meter: Arc<Meter>) -> Self {
+        Self {
+            edges,
+            meter,
+            split: Vec::new(),
+        }
+    }
+
+    /// Sends a batch along every edge, waiting for room.
+    pub(crate) async fn batch(&mut self, batch: RecordBatch) -> Result<(), TaskError> {
+        self.meter.output(batch.num_rows(), row_bytes(&batch));
+        for edge in &mut self.edges {
+            let targets = edge.targets.len();
+            edge.partitioner
+                .split(batch.clone(), targets, &mut self.split)?;
+            for (target, part) in self.split.drain(..) {
+                send(&edge.targets[target], Element::Batch(part), &self.meter).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends an element to every task downstream, behind all batches so far.
+    pub(crate) async fn broadcast(&mut self, element: Element) {
+        for edge in &self.edges {
+            for target in &edge.targets {
+                send(target, element.clone(), &self.meter).await;
+            }
+        }
+    }
+}
+
+async fn send(target: &mpsc::Sender<Element>, element: Element, meter: &Meter) {
+    let element = match target.try_send(element) {
+        Ok(()) => return,
+        Err(TrySendError::Full(element)) => element,
+        Err(TrySendError::Closed(_)) => return peer_gone().await,
+    };
+    meter.enter(Activity::Backpressured);
+    if target.send(element).await.is_err() {
+        meter.enter(Activity::Idle);
+        peer_gone().await;
+    }
+    meter.enter(Activity::Busy);
+}
+
+/// The task at the other end ended early. Its own report tells why; this task is about to be
+/// cancelled, or is failed by the exchange if the other end is on another worker.
+async fn peer_gone() {
+    std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn inputs_take_turns_and_waiting_ones_are_left_alone() {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| mpsc::channel(8)).unzip();
+        let mut inputs = Inputs::new(receivers);
+        let mut alignment = Alignment::new(3, 0);
+        for sender in &senders {
+            for time in 0..2 {
+                sender.try_send(Element::Watermark(time)).unwrap();
+            }
+        }
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            order.push(inputs.next(&alignment).await.0);
+        }
+        assert_eq!(order, [0, 1, 2]);
+        alignment.barrier(1, 1);
+        order.clear();
+        while let Some((input, _)) = inputs.next(&alignment).now_or_never() {
+            order.push(input);
+        }
+        assert_eq!(order, [0, 2]);
+        alignment.cancel();
+        assert_eq!(inputs.next(&alignment).await.0, 1);
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_vanishes_is_not_an_end() {
+        let (sender, receiver) = mpsc::channel(8);
+        let mut inputs = Inputs::new(vec![receiver]);
+        drop(sender);
+        let alignment = Alignment::new(1, 0);
+        assert!(inputs.next(&alignment).now_or_never().is_none());
+    }
+}
