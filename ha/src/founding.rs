@@ -11,10 +11,13 @@ use openraft::errors::{InitializeError, RaftError};
 use regent_state::ids::ClusterId;
 use regent_storage::identity::{DataDir, Identity, Member as StoredMember};
 
+use tokio::sync::watch;
+
 use crate::bootstrap::same_members;
+use crate::leadership::Leadership;
 use crate::raft::{RaftHandle, now};
 use crate::shared::{Belonging, Phase, Shared};
-use crate::status::role_of;
+use crate::status::{leader, role_of};
 use crate::types::{Member, Node, NodeId};
 use crate::view::Views;
 use crate::wire::{self, proto};
@@ -28,6 +31,7 @@ pub(crate) struct Founding {
     pub(crate) shared: Arc<Shared>,
     pub(crate) raft: RaftHandle,
     pub(crate) views: Views,
+    pub(crate) leadership: Arc<watch::Sender<Leadership>>,
     pub(crate) dir: Arc<Mutex<DataDir>>,
 }
 
@@ -80,6 +84,7 @@ impl Founding {
             true => logged,
             false => prepared().unwrap_or_default(),
         };
+        let leader = leader(&self.shared, &metrics, &self.leadership.borrow());
         let refusal = match self.shared.phase().borrow().clone() {
             Phase::Refused(reason) => reason,
             Phase::Empty | Phase::Member => String::new(),
@@ -94,7 +99,7 @@ impl Founding {
             incarnation: self.shared.incarnation(),
             initialized,
             members: members.iter().map(wire::member_to).collect(),
-            leader: metrics.current_leader.unwrap_or(0),
+            leader: leader.map_or(0, |leader| leader.node_id),
             term: metrics.current_term,
             role: role_of(&metrics).to_string(),
             last_log_index: metrics.last_log_index.unwrap_or(0),

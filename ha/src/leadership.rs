@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::metrics::RaftServerMetrics;
 use regent_state::command::AnnounceLeader;
 use regent_state::ids::{Epoch, LogIndex, NodeId as StateNodeId};
 use regent_state::{Command, Envelope, Response};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::proposals::{Proposals, Proposed};
 use crate::raft::{RaftHandle, leader_of, member_of};
 use crate::shared::Shared;
-use crate::types::{LeaderId, Member};
+use crate::types::{LeaderId, Member, TypeConfig};
 use crate::view::Views;
 
 /// Pause between two tries to announce a reign that can't be written yet.
@@ -90,52 +92,56 @@ pub(crate) struct Throne {
     pub(crate) proposals: Proposals,
     pub(crate) views: Views,
     pub(crate) published: Arc<watch::Sender<Leadership>>,
-    /// How long a cause for an election stays believable.
-    pub(crate) cause_within: Duration,
+    /// The longest election timeout.
+    pub(crate) election: Duration,
 }
 
 impl Throne {
     /// Runs until Raft stops.
     pub(crate) async fn run(self) {
         let mut metrics = self.raft.server_metrics();
-        let mut leaderless_since = Some(Instant::now());
+        let mut led_until = Instant::now();
         loop {
             let seen = metrics.borrow_and_update().clone();
-            let mine = leader_of(&seen, self.shared.node_id());
-            match mine {
-                Some(leader_id) if self.reigning() == Some(leader_id) => {}
+            match leader_of(&seen, self.shared.node_id()) {
+                Some(leader_id) if self.reigning() == Some(leader_id) => led_until = Instant::now(),
                 Some(leader_id) => {
                     self.publish(Leadership::None);
-                    let leaderless = leaderless_since.take().map(|since| since.elapsed());
-                    let announcing = self.establish(leader_id, leaderless.unwrap_or_default());
-                    tokio::select! {
-                        reign = announcing => self.publish(reign.map_or(Leadership::None, Leadership::Leading)),
-                        deposed = self.deposed(leader_id) => {
-                            if !deposed { break }
-                            continue;
-                        }
+                    let leaderless = self.leaderless(led_until);
+                    let established = tokio::select! {
+                        reign = self.establish(leader_id, leaderless) => reign,
+                        () = self.deposed(leader_id) => None,
+                    };
+                    if let Some(reign) = established {
+                        self.publish(Leadership::Leading(reign));
                     }
                 }
-                None => {
-                    let following = member_of(&seen)
-                        .filter(|(leader, _)| leader.node_id != self.shared.node_id());
-                    match following {
-                        Some((leader, term)) => {
-                            leaderless_since = None;
-                            self.publish(Leadership::Following { leader, term });
-                        }
-                        None => {
-                            leaderless_since.get_or_insert_with(Instant::now);
-                            self.publish(Leadership::None);
-                        }
-                    }
-                }
+                None => self.publish(self.following(&seen)),
             }
-            if metrics.changed().await.is_err() {
+            // Looks again without being told: a leader that falls silent changes nothing here.
+            let changed = timeout(self.election / 2, metrics.changed()).await;
+            if matches!(changed, Ok(Err(_))) {
                 break;
             }
         }
         self.publish(Leadership::None);
+    }
+
+    /// Whom this replica follows: a leader that it has heard from lately.
+    fn following(&self, seen: &RaftServerMetrics<TypeConfig>) -> Leadership {
+        let heard = self.shared.heard();
+        let lately =
+            |node_id| heard.is_some_and(|(node, ago)| node == node_id && ago < self.election * 2);
+        match member_of(seen).filter(|(leader, _)| lately(leader.node_id)) {
+            Some((leader, term)) => Leadership::Following { leader, term },
+            None => Leadership::None,
+        }
+    }
+
+    /// How long there was no leader before this one: since one spoke, or since this one led itself.
+    fn leaderless(&self, led_until: Instant) -> Duration {
+        let heard = self.shared.heard().map(|(_, ago)| ago);
+        heard.unwrap_or(Duration::MAX).min(led_until.elapsed())
     }
 
     fn reigning(&self) -> Option<LeaderId> {
@@ -153,14 +159,14 @@ impl Throne {
         });
     }
 
-    /// Waits until Raft no longer says that this is our leadership; false if Raft is gone.
-    async fn deposed(&self, leader_id: LeaderId) -> bool {
+    /// Waits until Raft no longer says that this is our leadership, or is gone.
+    async fn deposed(&self, leader_id: LeaderId) {
         let own = self.shared.node_id();
         let mut metrics = self.raft.server_metrics();
-        metrics
-            .wait_until(|seen| leader_of(seen, own) != Some(leader_id))
-            .await
-            .is_ok()
+        let over = metrics.wait_until(|seen| leader_of(seen, own) != Some(leader_id));
+        if over.await.is_err() {
+            tracing::debug!("raft stopped while a reign was being announced");
+        }
     }
 
     /// Commits the announcement and waits until it is applied here. `None` if that became pointless.
@@ -234,7 +240,7 @@ impl Throne {
             return "bootstrap".to_owned();
         }
         self.shared
-            .take_cause(self.cause_within)
+            .take_cause(self.election * 4)
             .unwrap_or_else(|| "election".to_owned())
     }
 }

@@ -12,7 +12,7 @@
 //! | whom a replica believes | `memory`, `shared` |
 //! | messages between replicas | `network`, `link`, `server`, `wire`, `proto/peer.proto` |
 //! | log, state and snapshots as openraft sees them | `log`, `machine`, `snapshot`, `recovery`, `entry` |
-//! | handing leadership over, noticing a death early | `transfer`, `failover` |
+//! | handing leadership over, noticing a death early | `transfer`, `failover`, `watching` |
 
 pub mod bootstrap;
 pub mod config;
@@ -46,6 +46,7 @@ mod suite;
 pub mod transfer;
 pub mod types;
 pub mod view;
+mod watching;
 mod wire;
 
 pub use bootstrap::{Outcome, Probed, bootstrap, probe};

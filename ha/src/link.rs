@@ -111,19 +111,9 @@ impl Link {
         &self.address
     }
 
-    /// The peer's number.
-    pub(crate) fn target(&self) -> NodeId {
-        self.target
-    }
-
     /// The client on the snapshot channel. Introduce yourself first: `introduce`.
     pub(crate) fn snapshot_client(&self) -> PeerClient<Channel> {
         client(self.snapshots.clone())
-    }
-
-    /// The client on the common channel, for long-lived streams.
-    pub(crate) fn client(&self) -> PeerClient<Channel> {
-        client(self.channel.clone())
     }
 
     /// One call within `deadline`, after an introduction if the peer asks for one.

@@ -35,6 +35,8 @@ pub(crate) type Covered = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 pub(crate) struct RaftLog {
     store: LogStore,
     recent: Arc<Mutex<Recent>>,
+    // The log's own state has a vote as soon as it is issued; claims must not run ahead of the disk.
+    durable_vote: Arc<Mutex<Option<Vote>>>,
     covered: Covered,
 }
 
@@ -123,6 +125,10 @@ impl Recent {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn weight(entry: &Entry) -> usize {
     let payload = match &entry.payload {
         EntryPayload::Normal(data) => data.0.len(),
@@ -154,26 +160,27 @@ fn encode(entry: &Entry) -> io::Result<LogRecord> {
 
 impl RaftLog {
     /// Adapts an open log. `covered` says what a purge may remove.
-    pub(crate) fn new(store: LogStore, covered: Covered) -> Self {
-        Self {
+    pub(crate) fn new(store: LogStore, covered: Covered) -> io::Result<Self> {
+        let vote = store.state().vote;
+        let vote = vote.map(|bytes| entry::decode_vote(&bytes).map_err(bad_data));
+        Ok(Self {
             store,
             recent: Arc::default(),
+            durable_vote: Arc::new(Mutex::new(vote.transpose()?)),
             covered,
-        }
+        })
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.recent)
     }
 
     /// What this node may claim to have on disk.
     pub(crate) fn reached(&self) -> io::Result<Reached> {
         let state = self.store.state();
-        let vote = state
-            .vote
-            .map(|bytes| entry::decode_vote(&bytes).map_err(bad_data));
+        let vote = *lock(&self.durable_vote);
         Ok(Reached {
-            vote: vote.transpose()?.map(|vote| vote.leader_id),
+            vote: vote.map(|vote| vote.leader_id),
             last: state.last_flushed.map(log_id_of).transpose()?,
         })
     }
@@ -320,7 +327,9 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let bytes = entry::encode_vote(vote).map_err(bad_data)?;
-        Ok(self.store.save_vote(bytes).await?)
+        self.store.save_vote(bytes).await?;
+        *lock(&self.durable_vote) = Some(*vote);
+        Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {

@@ -11,7 +11,7 @@ use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use regent_state::ids::LogIndex;
 use regent_state::{Envelope, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::error::ProposeError;
@@ -57,17 +57,11 @@ impl Proposals {
         }
     }
 
-    /// Takes one of the bounded places, then writes.
-    pub(crate) async fn write_bounded(
-        &self,
-        envelope: &Envelope,
-        leader: LeaderId,
-    ) -> Result<Proposed, ProposeError> {
-        let _place = self
-            .places
+    /// Takes one of the bounded places; hold it until the answer is there.
+    pub(crate) fn place(&self) -> Result<SemaphorePermit<'_>, ProposeError> {
+        self.places
             .try_acquire()
-            .map_err(|_| ProposeError::Overloaded)?;
-        self.write(envelope, leader).await
+            .map_err(|_| ProposeError::Overloaded)
     }
 
     /// Writes an entry if `leader` still leads, and waits until it is applied here.

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver as _;
 use regent_state::command::Authority;
 use regent_state::{Command, Envelope, RequestTag};
 use regent_storage::state_store::StateStore;
@@ -21,7 +20,7 @@ use crate::failover::Vigil;
 use crate::leadership::{Leadership, Reign};
 use crate::log::RaftLog;
 use crate::proposals::{Proposals, Proposed, wall_ms};
-use crate::raft::{RaftHandle, member_of, now};
+use crate::raft::{RaftHandle, now};
 use crate::reads::Reads;
 use crate::shared::{Phase, Shared};
 use crate::startup;
@@ -133,8 +132,7 @@ impl Replica {
 
     /// The leader as far as this replica knows, itself included.
     pub fn leader(&self) -> Option<Member> {
-        let seen = now(&self.parts.raft.server_metrics());
-        member_of(&seen).map(|(leader, _)| leader)
+        self.status().leader
     }
 
     /// Hints for reconcilers, from now on.
@@ -170,6 +168,7 @@ impl Replica {
                 "this command can't be proposed by a client".to_owned(),
             ));
         }
+        let _place = self.parts.proposals.place()?;
         let reign = self.reign().await?;
         let envelope = Envelope {
             epoch: None,
@@ -179,10 +178,7 @@ impl Replica {
             actor: proposal.actor,
             command: proposal.command,
         };
-        self.parts
-            .proposals
-            .write_bounded(&envelope, reign.leader_id)
-            .await
+        self.parts.proposals.write(&envelope, reign.leader_id).await
     }
 
     /// Proposes a reconciler's command under the reign it was planned in; refused once that is over.
@@ -192,6 +188,8 @@ impl Replica {
         actor: impl Into<String>,
         command: Command,
     ) -> Result<Proposed, ProposeError> {
+        let _place = self.parts.proposals.place()?;
+        self.parts.transfer.settled().await;
         let envelope = Envelope {
             epoch: Some(reign.epoch),
             request: None,
@@ -200,10 +198,7 @@ impl Replica {
             actor: actor.into(),
             command,
         };
-        self.parts
-            .proposals
-            .write_bounded(&envelope, reign.leader_id)
-            .await
+        self.parts.proposals.write(&envelope, reign.leader_id).await
     }
 
     // While leadership is being handed over, callers wait (a bounded number, for a bounded time) and are
@@ -227,12 +222,13 @@ impl Replica {
 
     /// Its own account of itself. Asks nobody.
     pub fn status(&self) -> Status {
-        let metrics = self.parts.raft.metrics().borrow_watched().clone();
+        let metrics = now(&self.parts.raft.metrics());
         let view = self.stale();
         status::status(
             &self.parts.shared,
             &metrics,
             &view,
+            &self.parts.leadership.borrow(),
             self.parts.vigil.counts(),
         )
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use regent_storage::snapshot::SnapshotFile;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
 
 use crate::entry;
 use crate::link::{self, CallError, Link};
@@ -45,7 +46,7 @@ pub(crate) async fn send(
     let mut client = link.snapshot_client();
     let calling = client.snapshot(ReceiverStream::new(receiver));
     let reply = tokio::select! {
-        reply = calling => reply.map_err(|status| link::classify(&status))?,
+        reply = calling => reply.map_err(|status| failed(link, &status))?,
         silent = silence(deadlines, &taken) => return Err(silent),
     };
     reading
@@ -53,6 +54,14 @@ pub(crate) async fn send(
         .map_err(|e| CallError::Failed(e.to_string()))?
         .map_err(|e| CallError::Failed(format!("reading the snapshot: {e}")))?;
     wire::vote_from(reply.into_inner().vote.as_ref()).map_err(|e| CallError::Failed(e.to_string()))
+}
+
+// A peer that was started anew wants to be introduced to again.
+fn failed(link: &Link, status: &Status) -> CallError {
+    if status.code() == Code::Unauthenticated {
+        link.forget_introduction();
+    }
+    link::classify(status)
 }
 
 fn header(

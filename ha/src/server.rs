@@ -101,6 +101,9 @@ impl Peer for PeerService {
         let from = self.admit(request.caller.as_ref())?;
         let request = wire::append_from(&request).map_err(malformed)?;
         let leader = request.vote.leader_id;
+        if leader.node_id == from {
+            self.shared.hear_leader(from);
+        }
         let reply = self
             .raft
             .append_entries(request)

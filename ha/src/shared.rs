@@ -41,6 +41,7 @@ struct Inner {
     memory: Option<Memory>,
     removed: Vec<NodeId>,
     cause: Option<(String, Instant)>,
+    heard: Option<(NodeId, Instant)>,
 }
 
 type ReachedSource = Box<dyn Fn() -> Reached + Send + Sync>;
@@ -235,6 +236,17 @@ impl Shared {
     /// A peer won't have this replica any more and names the remedy: it must not go on here.
     pub(crate) fn expelled_by(&self, peer: NodeId, text: &str) {
         self.refuse(&format!("refused by node {peer}: {text}"));
+    }
+
+    /// Notes that the leader `node` spoke just now.
+    pub(crate) fn hear_leader(&self, node: NodeId) {
+        self.lock().heard = Some((node, Instant::now()));
+    }
+
+    /// The leader that spoke last, and how long ago that was.
+    pub(crate) fn heard(&self) -> Option<(NodeId, Duration)> {
+        let (node, at) = self.lock().heard?;
+        Some((node, at.elapsed()))
     }
 
     /// Remembers why the next election is being won, for the timeline.

@@ -38,6 +38,7 @@ use crate::shared::{Phase, Shared};
 use crate::snapshot::Snapshots;
 use crate::transfer::Transfer;
 use crate::view::Views;
+use crate::watching;
 use crate::wire::proto::peer_server::PeerServer;
 
 /// Threads of Raft's runtime.
@@ -101,7 +102,7 @@ fn open(config: &ReplicaConfig) -> Result<Opened, StartError> {
             "the log ended in a write torn by a crash; it was cut off"
         );
     }
-    let log = RaftLog::new(log, snapshots.covered());
+    let log = RaftLog::new(log, snapshots.covered()).map_err(storage)?;
     let recovered = recovery::recover(&config.data_dir.join("state"), &log, &snapshots)?;
     check_cluster(&identity, &recovered)?;
     Ok(Opened {
@@ -185,7 +186,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         core.views.clone(),
         config.read_timeout,
     );
-    let vigil = Vigil::default();
+    let vigil = core.vigil(&log, config.fast_failover);
     let service = PeerService {
         shared: core.shared.clone(),
         raft: core.raft.clone(),
@@ -196,6 +197,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
     };
     tokio::spawn(serve(listener, service));
     tokio::spawn(core.throne(&proposals).run());
+    tokio::spawn(watching::watch_voters(vigil.clone()));
     tokio::spawn(stand_back(core.raft.clone(), core.shared.phase()));
     tokio::spawn(Lookout::new(core.shared.clone(), config.peers.clone()).run());
     Ok(Parts {
@@ -272,6 +274,7 @@ impl Core {
             shared: self.shared.clone(),
             raft: self.raft.clone(),
             views: self.views.clone(),
+            leadership: self.leadership.clone(),
             dir: Arc::new(Mutex::new(dir)),
         }
     }
@@ -283,8 +286,18 @@ impl Core {
             proposals: proposals.clone(),
             views: self.views.clone(),
             published: self.leadership.clone(),
-            cause_within: self.election * 4,
+            election: self.election,
         }
+    }
+
+    fn vigil(&self, log: &RaftLog, enabled: bool) -> Vigil {
+        Vigil::new(
+            self.shared.clone(),
+            self.raft.clone(),
+            self.peers.clone(),
+            log.clone(),
+            enabled,
+        )
     }
 
     fn transfer(&self) -> Transfer {

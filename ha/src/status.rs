@@ -8,6 +8,7 @@ use openraft::async_runtime::instant::Instant as _;
 use openraft::metrics::RaftMetrics;
 
 use crate::failover::FailoverCounts;
+use crate::leadership::Leadership;
 use crate::shared::{Phase, Shared};
 use crate::types::{Member, NodeId, TypeConfig};
 use crate::view::View;
@@ -104,6 +105,7 @@ pub(crate) fn status(
     shared: &Shared,
     metrics: &RaftMetrics<TypeConfig>,
     view: &View,
+    leadership: &Leadership,
     failovers: FailoverCounts,
 ) -> Status {
     let belonging = shared.belonging();
@@ -122,7 +124,7 @@ pub(crate) fn status(
         bootstrapped: membership.nodes().next().is_some(),
         role: role_of(metrics),
         term: metrics.current_term,
-        leader: metrics.current_leader.and_then(member),
+        leader: leader(shared, metrics, leadership),
         last_log_index: metrics.last_log_index,
         committed_index: metrics.cluster_committed.map(|id| id.index),
         applied_index: view.applied_index(),
@@ -155,6 +157,24 @@ pub(crate) fn role_of(metrics: &RaftMetrics<TypeConfig>) -> Role {
         ServerState::Candidate => Role::Candidate,
         ServerState::Learner => Role::Learner,
         ServerState::Shutdown => Role::Down,
+    }
+}
+
+/// Itself from its election on; another one as long as it is heard from.
+pub(crate) fn leader(
+    shared: &Shared,
+    metrics: &RaftMetrics<TypeConfig>,
+    leadership: &Leadership,
+) -> Option<Member> {
+    if role_of(metrics) == Role::Leader {
+        return Some(Member {
+            node_id: shared.node_id(),
+            node: shared.node().clone(),
+        });
+    }
+    match leadership {
+        Leadership::Following { leader, .. } => Some(leader.clone()),
+        Leadership::None | Leadership::Leading(_) => None,
     }
 }
 

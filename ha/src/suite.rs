@@ -29,7 +29,7 @@ fn open_log(dir: &Path) -> RaftLog {
         segment_bytes: 64 * 1024,
         ..LogConfig::default()
     };
-    RaftLog::new(LogStore::open(dir, config).unwrap(), covers_everything())
+    RaftLog::new(LogStore::open(dir, config).unwrap(), covers_everything()).unwrap()
 }
 
 impl StoreBuilder<TypeConfig, RaftLog, StateMachine, TempDir> for Stores {
@@ -134,7 +134,7 @@ async fn a_committed_position_beyond_the_log_is_lowered() {
 async fn a_purge_beyond_the_snapshot_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = LogStore::open(dir.path(), LogConfig::default()).unwrap();
-    let mut log = RaftLog::new(store, Arc::new(|| Some(2)));
+    let mut log = RaftLog::new(store, Arc::new(|| Some(2))).unwrap();
     append(&mut log, (0..5).map(|i| entry(1, i)).collect())
         .await
         .unwrap();

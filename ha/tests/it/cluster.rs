@@ -56,6 +56,7 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) snapshot_every: u64,
     pub(crate) keep_entries: u64,
+    pub(crate) timing: Timing,
     replicas: BTreeMap<NodeId, Replica>,
     dir: TempDir,
     _room: SemaphorePermit<'static>,
@@ -79,6 +80,11 @@ impl Cluster {
             members,
             snapshot_every: 10_000,
             keep_entries: 1_000,
+            timing: Timing::Custom {
+                heartbeat_ms: 50,
+                election_min_ms: 250,
+                election_max_ms: 400,
+            },
             replicas: BTreeMap::new(),
             dir: tempfile::tempdir().unwrap(),
             _room: room,
@@ -122,11 +128,7 @@ impl Cluster {
         config.peers = self.members.iter().map(|m| m.node.peer.clone()).collect();
         config.snapshot_every = self.snapshot_every;
         config.keep_entries = self.keep_entries;
-        config.timing = Timing::Custom {
-            heartbeat_ms: 50,
-            election_min_ms: 250,
-            election_max_ms: 400,
-        };
+        config.timing = self.timing;
         config
     }
 
@@ -150,10 +152,8 @@ impl Cluster {
             }
         })
         .await;
-        self.replicas
-            .entry(node_id)
-            .insert_entry(replica)
-            .into_mut()
+        self.replicas.insert(node_id, replica);
+        self.replica(node_id)
     }
 
     pub(crate) async fn stop(&mut self, node_id: NodeId) {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cluster;
+mod failing_over;
 mod founding;
 mod identity;
 mod leading;
