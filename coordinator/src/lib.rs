@@ -35,6 +35,8 @@ mod metrics;
 mod node;
 mod run;
 mod scheduler;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 pub use config::JobManagerConfig;

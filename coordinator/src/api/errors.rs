@@ -59,8 +59,7 @@ fn advice(rejection: &Rejection) -> (ErrorKind, Option<&'static str>) {
         | Rejection::UnknownCheckpoint { .. }
         | Rejection::UnknownSavepointRequest { .. }
         | Rejection::OutputNotCommitted { .. }
-        | Rejection::UnknownArtefact(_)
-        | Rejection::NotTerminal { .. } => (Failed, None),
+        | Rejection::UnknownArtefact(_) => (Failed, None),
     }
 }
 
