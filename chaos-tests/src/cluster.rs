@@ -24,6 +24,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(15);
 const COMMAND_TIMEOUT: &str = "20s";
 const COMMAND_WITHIN: Duration = Duration::from_secs(22);
 
+/// How much of each log a failed test prints.
+const LAST_LINES: usize = 25;
+const LINE_CHARS: usize = 300;
+
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -423,11 +427,26 @@ fn drain(lines: &Receiver<String>) -> Vec<String> {
     std::iter::from_fn(|| lines.recv_timeout(Duration::from_secs(1)).ok()).collect()
 }
 
+/// Warnings and errors, and the last lines of the rest, each cut to a readable length.
 fn tail(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("INFO openraft"))
+        .collect();
+    let last = lines.len().saturating_sub(LAST_LINES);
+    let loud = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+    let early = lines[..last]
+        .iter()
+        .filter(|line| loud(line))
+        .rev()
+        .take(LAST_LINES);
+    let mut early: Vec<&str> = early.copied().collect();
+    early.reverse();
+    let shown = early.into_iter().chain(lines[last..].iter().copied());
+    let cut = |line: &str| line.chars().take(LINE_CHARS).collect::<String>();
+    shown.map(cut).collect::<Vec<_>>().join("\n")
 }
 
 /// Runs any verb of the binary without a cluster, in a folder.

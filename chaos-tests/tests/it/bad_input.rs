@@ -19,6 +19,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
                    - { id: b, operator: filter, inputs: [ a ], with: { where: { column: value, op: not-null } } }\n";
     let late = SINK.replace("[ n ]", "[ g ]");
     let wide = "  - { id: f, operator: filter, inputs: [ n ], with: { where: { column: valeu, op: not-null } } }\n";
+    let filtered = SINK.replace("[ n ]", "[ f ]");
     let mut bombs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
     for level in 1..12 {
         let before = level - 1;
@@ -38,7 +39,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
         ),
         text(
             "unknown-column",
-            job("", &format!("{SOURCE}{wide}{SINK}")),
+            job("", &format!("{SOURCE}{wide}{filtered}")),
             vec![":4:", "`value`"],
         ),
         text(
