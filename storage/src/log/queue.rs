@@ -228,3 +228,51 @@ impl Queue {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_operation_is_answered_all_the_same() {
+        let (sender, answer) = std::sync::mpsc::channel();
+        drop(Completion::new(Box::new(move |result| {
+            sender.send(result).unwrap();
+        })));
+        assert!(matches!(answer.recv().unwrap(), Err(LogError::Closed)));
+        let (done, receipt) = Receipt::pair();
+        drop(done);
+        assert!(matches!(receipt.wait(), Err(LogError::Closed)));
+    }
+
+    #[test]
+    fn groups_are_bounded_and_in_order() {
+        let mut queue = Queue::default();
+        for _ in 0..5 {
+            queue.push(Op::Vote(Bytes::from_static(&[0; 36])), None);
+        }
+        let ids = |group: Vec<Queued>| group.iter().map(|q| q.id).collect::<Vec<u64>>();
+        assert_eq!(ids(queue.take_group(250)), vec![1, 2]);
+        assert_eq!(ids(queue.take_group(1)), vec![3], "at least one");
+        assert_eq!(queue.bytes(), 200);
+        assert_eq!(ids(queue.take_group(usize::MAX)), vec![4, 5]);
+        assert!(!queue.has_urgent());
+    }
+
+    #[test]
+    fn committed_positions_replace_each_other_only_side_by_side() {
+        let mut queue = Queue::default();
+        queue.push(Op::Committed(Bytes::from("1")), None);
+        queue.push(Op::Committed(Bytes::from("2")), None);
+        assert!(!queue.has_urgent());
+        queue.push(Op::Barrier, None);
+        queue.push(Op::Committed(Bytes::from("3")), None);
+        let values: Vec<String> = queue
+            .take_group(usize::MAX)
+            .iter()
+            .map(|q| format!("{:?}", q.op))
+            .collect();
+        assert_eq!(values.len(), 3, "{values:?}");
+        assert!(values[0].contains('2'));
+    }
+}

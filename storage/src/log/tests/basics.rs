@@ -197,19 +197,17 @@ fn committed_waits_for_company_but_not_beyond_the_end() {
 #[test]
 fn one_sync_serves_all_that_wait() {
     let log = open(&SimDisk::default()).unwrap();
-    // The first callback holds the writer until everything else is queued.
-    let (release, held) = channel::<()>();
-    log.append(vec![record(0)], Box::new(move |_| held.recv().unwrap()));
+    let release = hold_writer(&log, 0);
     let before = log.metrics().sync_count;
     let receipts: Vec<_> = (1..4)
         .map(|i| log.append_receipt(vec![record(i)]))
         .collect();
     assert!(log.metrics().outstanding_since.is_some());
-    release.send(()).unwrap();
+    drop(release);
     receipts
         .into_iter()
         .for_each(|receipt| receipt.wait().unwrap());
-    assert!(log.metrics().sync_count <= before + 2);
+    assert_eq!(log.metrics().sync_count, before + 1);
     log.barrier().wait().unwrap();
     let metrics = log.metrics();
     assert!(metrics.bytes_on_disk >= 2 * small().segment_bytes);
@@ -226,4 +224,22 @@ fn the_same_directory_opens_once() {
     drop(log);
     let log = LogStore::open(dir.path(), small()).unwrap();
     assert_eq!(indexes(&log), vec![0, 1, 2]);
+}
+
+#[test]
+fn an_entry_replaced_while_waiting_is_never_read_in_its_old_form() {
+    let log = open_one_by_one(&SimDisk::default());
+    let release = hold_writer(&log, 0);
+    // When the old entry 1 has just been written, the new one is still waiting.
+    let (sender, seen) = channel();
+    let reader = log.clone();
+    let read = Box::new(move |_| sender.send(reader.read(1, 2, 1000).unwrap()).unwrap());
+    log.append(vec![entry(1, 1)], read);
+    let truncated = log.truncate_after(Some(0));
+    let appended = log.append_receipt(vec![entry(1, 2)]);
+    drop(release);
+    assert_eq!(seen.recv().unwrap(), vec![entry(1, 2)]);
+    truncated.wait().unwrap();
+    appended.wait().unwrap();
+    assert_eq!(log.read(0, 9, 1000).unwrap(), vec![record(0), entry(1, 2)]);
 }

@@ -302,3 +302,56 @@ fn damage_found_while_reading_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn a_forged_batch_within_a_payload_needs_the_logs_secret() {
+    use crate::log::format::{
+        ALIGN, BATCH_HEADER_LEN, BatchBuilder, BatchPlace, RECORD_HEADER_LEN, RecordKind,
+    };
+    let disk = SimDisk::default();
+    let log = open(&disk).unwrap();
+    append(&log, 0..1).unwrap();
+    drop(log);
+    let copy: Arc<dyn Disk> = Arc::new(disk.copy());
+    let files = recover::open(copy, Path::new(DIR), &small()).unwrap().files;
+    // Whoever knows everything but the salt can predict where the payload will lie.
+    let start = files.end as usize + BATCH_HEADER_LEN + RECORD_HEADER_LEN + record(1).log_id.len();
+    let padding = start.next_multiple_of(ALIGN) - start;
+    let mut forged = BatchBuilder::default();
+    forged.reset(1024);
+    forged.push(RecordKind::Vote, 0, &[], b"forged");
+    let place = BatchPlace {
+        salt: 0,
+        segment: files.current().0,
+        offset: (start + padding) as u32,
+        sequence: files.next_sequence + 1,
+        previous_crc: 0,
+    };
+    let payload = [&vec![0; padding][..], forged.finish(place).0].concat();
+    let log = open(&disk).unwrap();
+    let nasty = LogRecord {
+        payload: Bytes::from(payload),
+        ..record(1)
+    };
+    log.append_receipt(vec![nasty]).wait().unwrap();
+    drop(log);
+    // Its batch is torn. The forged one within doesn't make that damage.
+    disk.flip(&segments(&disk)[0], files.end as usize * 8 + 70);
+    assert_eq!(indexes(&open(&disk).unwrap()), vec![0]);
+}
+
+#[test]
+fn entries_that_no_purge_accounts_for_are_missed() {
+    use crate::log::segment::{Found, Manifest};
+    let sample = sample();
+    let disk = sample.disk.copy();
+    let Found::Noted(mut manifest) = Manifest::read(&disk, Path::new(DIR)).unwrap() else {
+        panic!("there is a manifest");
+    };
+    // A manifest that is whole but leaves out a segment with live entries.
+    let (first, last) = (manifest.data.first, manifest.data.last);
+    manifest.store(first + 1, last).unwrap();
+    let (file, _, text) = refused(&disk);
+    assert_eq!(file, segments(&sample.disk)[1]);
+    assert!(text.contains("are missing before it"), "{text}");
+}

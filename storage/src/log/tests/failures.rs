@@ -78,9 +78,8 @@ fn appends_that_wait_behind_a_refused_one_are_refused_with_it() {
     let log = open(&disk).unwrap();
     append(&log, 0..3).unwrap();
     disk.set_free(Some(0));
-    let (release, held) = channel::<()>();
+    let release = hold_writer(&log, 3);
     let (sender, answers) = channel();
-    log.append(vec![record(3)], Box::new(move |_| held.recv().unwrap()));
     for index in 4..40 {
         let sender = sender.clone();
         let done: Callback = Box::new(move |result| sender.send((index, result)).unwrap());
@@ -88,7 +87,7 @@ fn appends_that_wait_behind_a_refused_one_are_refused_with_it() {
     }
     let vote = log.save_vote(Bytes::from("v"));
     drop(sender);
-    release.send(()).unwrap();
+    drop(release);
     vote.wait().unwrap();
     let answers: Vec<_> = answers.iter().collect();
     assert_eq!(answers.len(), 36, "each exactly once");
@@ -277,8 +276,7 @@ fn too_much_waiting_is_refused_not_kept() {
         ..small()
     };
     let log = LogStore::open_on(disk, DIR, config).unwrap();
-    let (release, held) = channel::<()>();
-    log.append(vec![record(0)], Box::new(move |_| held.recv().unwrap()));
+    let release = hold_writer(&log, 0);
     let mut overloaded = false;
     for index in 1..50 {
         let (done, answer) = callback();
@@ -289,6 +287,31 @@ fn too_much_waiting_is_refused_not_kept() {
             break;
         }
     }
-    release.send(()).unwrap();
+    drop(release);
     assert!(overloaded);
+}
+
+#[test]
+fn after_one_refusal_what_built_on_it_is_refused_although_space_came_back() {
+    let disk = SimDisk::default();
+    let log = open_one_by_one(&disk);
+    let release = hold_writer(&log, 0);
+    let first = log.append_receipt(vec![record(1), record(2)]);
+    let second = log.append_receipt(vec![record(3)]);
+    let vote = log.save_vote(Bytes::from("v"));
+    let third = log.append_receipt(vec![record(4)]);
+    disk.inject(Fault::Write(0, ErrorKind::StorageFull));
+    drop(release);
+    for refused in [first, second, third] {
+        assert!(matches!(
+            refused.wait().unwrap_err(),
+            LogError::DiskFull { .. }
+        ));
+    }
+    vote.wait().unwrap();
+    append(&log, 1..3).unwrap();
+    let before = whole(&log);
+    assert_eq!(before.records.len(), 3);
+    drop(log);
+    assert_eq!(whole(&open(&disk).unwrap()), before);
 }

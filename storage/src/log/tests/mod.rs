@@ -32,6 +32,30 @@ pub(super) fn open(disk: &SimDisk) -> Result<LogStore, LogError> {
     LogStore::open_on(disk, DIR, small())
 }
 
+/// Each operation is a group of its own, and nothing written stays in the cache.
+pub(super) fn open_one_by_one(disk: &SimDisk) -> LogStore {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let config = LogConfig {
+        group_bytes: 1,
+        cache_bytes: 0,
+        ..small()
+    };
+    LogStore::open_on(disk, DIR, config).unwrap()
+}
+
+/// Appends an entry and holds the writer in its callback until the answer is dropped.
+pub(super) fn hold_writer(log: &LogStore, index: u64) -> std::sync::mpsc::Sender<()> {
+    let (release, held) = channel::<()>();
+    let (entered, writer_holds) = channel::<()>();
+    let hold = Box::new(move |_| {
+        entered.send(()).unwrap();
+        held.recv().ok();
+    });
+    log.append(vec![record(index)], hold);
+    writer_holds.recv().unwrap();
+    release
+}
+
 pub(super) fn record(index: u64) -> LogRecord {
     entry(index, 1)
 }
