@@ -292,8 +292,6 @@ pub enum Rejection {
     Pinned { path: String, job: JobId },
     #[error("{path} is not a savepoint or retained checkpoint")]
     NotDisposable { path: String },
-    #[error("job {job} has not ended")]
-    NotTerminal { job: JobId },
     #[error("the feature level is {current} and never falls")]
     FeatureLevelFalls { current: u32 },
     #[error("{0}")]
@@ -367,7 +365,6 @@ impl Rejection {
             | Self::UnknownArtefact(_)
             | Self::ArtefactInUse { .. }
             | Self::NotDisposable { .. }
-            | Self::NotTerminal { .. }
             | Self::FeatureLevelFalls { .. }
             | Self::Invalid(_) => Advice::GiveUp,
         }

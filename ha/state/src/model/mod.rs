@@ -10,6 +10,8 @@ mod checkpoint;
 mod history;
 mod job;
 mod meta;
+#[cfg(test)]
+mod pins;
 
 pub use artefact::{Artefact, ArtefactKind, ArtefactState, Sweep};
 pub use attempt::{Attempt, AttemptState};

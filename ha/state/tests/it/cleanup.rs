@@ -22,29 +22,6 @@ fn swept(world: &mut World, artefact: ArtefactId, last: bool) {
     world.propose(Command::CleanupSwept(CleanupSwept { sweeps }));
 }
 
-/// Ends a job with this outcome, from RUNNING, with everything committed.
-fn end_with(world: &mut World, number: u8, outcome: Outcome) {
-    let job = world.job(number);
-    match outcome {
-        Outcome::Finished => {
-            world.complete_kind(number, CheckpointKind::Final, false);
-        }
-        Outcome::Canceled => {
-            world.cancel(number);
-        }
-        Outcome::Failed => {
-            let cause = "broken".to_owned();
-            world.propose(Command::FailJob(FailJob {
-                job: job.id,
-                run: job.run,
-                cause,
-            }));
-        }
-    }
-    assert_eq!(world.end(number, outcome).rejection(), None);
-    world.over(number);
-}
-
 #[test]
 fn the_retention_matrix_holds_in_the_ledger() {
     use Outcome::{Canceled, Failed, Finished};
@@ -127,7 +104,7 @@ fn a_retained_checkpoint_can_be_restored_from_and_disposed_of() {
     assert_eq!(world.ask(Command::SubmitJob(submit)).rejection(), None);
     world.cancel(2);
     world.end(2, Outcome::Canceled);
-    let dispose = Command::DisposeSavepoint(DisposeSavepoint { path: path.clone() });
+    let dispose = Command::DisposeSavepoint(DisposeSavepoint { path });
     assert!(matches!(world.ask(dispose), Response::Disposing { .. }));
     assert!(world.is_clean(1), "no concern of the job's any more");
     world.clean();
@@ -364,132 +341,6 @@ fn a_foreign_savepoint_can_be_disposed_of_once_at_a_time() {
     assert_eq!(world.machine.artefacts().count(), 0);
     assert!(world.ask(dispose("/")).rejection().is_some());
     assert!(world.ask(dispose("")).rejection().is_some());
-}
-
-#[test]
-fn results_expire_by_age_and_by_count_and_keep_what_is_retained() {
-    let mut world = World::new();
-    for number in 1..=4 {
-        let checkpointing = Some(checkpointing(1, Retention::RetainOnCancellation));
-        let graph = JobGraph {
-            checkpointing,
-            ..files_job(&format!("job-{number}"))
-        };
-        world.start(number, &graph);
-        world.checkpoint(number, false);
-        end_with(&mut world, number, Outcome::Canceled);
-        if number != 3 {
-            world.clean();
-        }
-        world.pass(1_000);
-    }
-    let expire = |older_than_ms, keep_at_most| {
-        Command::ExpireResults(ExpireResults {
-            older_than_ms,
-            keep_at_most,
-        })
-    };
-    let expired = |response| match response {
-        Response::ResultsExpired { expired, .. } => expired,
-        other => panic!("not expired: {other:?}"),
-    };
-    assert_eq!(
-        world.machine.dirty_jobs().count(),
-        0,
-        "the fourth round cleaned the third job"
-    );
-    assert_eq!(
-        expired(world.propose(expire(0, 10))),
-        0,
-        "never younger than an hour"
-    );
-    assert_eq!(
-        expired(world.propose(expire(u64::MAX, 3))),
-        1,
-        "by count: the oldest"
-    );
-    assert!(world.machine.job(job_id(1)).is_none());
-    world.clock_ms = ExpireResults::AGE_MS_MIN + 2_000;
-    assert_eq!(expired(world.propose(expire(0, 10))), 2, "by age");
-    assert!(world.machine.job(job_id(4)).is_some());
-    assert_eq!(
-        world.machine.artefacts().count(),
-        4,
-        "retained checkpoints stay"
-    );
-    assert_eq!(world.machine.checkpoints(job_id(1)).count(), 0);
-}
-
-#[test]
-fn a_dirty_result_never_expires() {
-    let mut world = World::new();
-    world.start(1, &files_job("a"));
-    end_with(&mut world, 1, Outcome::Canceled);
-    world.clock_ms = u64::MAX / 2;
-    let expire = ExpireResults {
-        older_than_ms: 0,
-        keep_at_most: 0,
-    };
-    let response = world.propose(Command::ExpireResults(expire));
-    assert_eq!(
-        response,
-        Response::ResultsExpired {
-            expired: 0,
-            more: false
-        }
-    );
-}
-
-#[test]
-fn many_results_expire_in_bounded_pieces() {
-    let mut world = World::new();
-    let graph = blackhole_job("a");
-    for number in 0..=ExpireResults::BATCH {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
-        let job = JobId(bytes);
-        let graph = graph.clone();
-        let entries = [
-            Command::SubmitJob(SubmitJob {
-                job_id: job,
-                graph,
-                restore: None,
-            }),
-            Command::CancelJob(CancelJob { job }),
-        ];
-        world.write_unchecked(entries);
-        let run = world.machine.job(job).unwrap().run;
-        let outcome = Outcome::Canceled;
-        let end = JobTerminated {
-            job,
-            run,
-            token: None,
-            outcome,
-        };
-        world.write_unchecked([Command::JobTerminated(end)]);
-    }
-    let expire = || {
-        Command::ExpireResults(ExpireResults {
-            older_than_ms: 0,
-            keep_at_most: 0,
-        })
-    };
-    let batch = ExpireResults::BATCH as u64;
-    let first = world.propose(expire());
-    assert_eq!(
-        first,
-        Response::ResultsExpired {
-            expired: batch,
-            more: true
-        }
-    );
-    assert_eq!(
-        world.propose(expire()),
-        Response::ResultsExpired {
-            expired: 1,
-            more: false
-        }
-    );
 }
 
 #[test]

@@ -288,8 +288,8 @@ fn replaced_files_are_listed_before_the_first_attempt_and_deleted_by_name() {
     assert!(world.machine.artefact(replaced.id).is_none());
 }
 
-#[test]
-fn a_savepoint_is_pinned_until_the_new_jobs_first_checkpoint() {
+/// Job 1 was stopped, is clean, and has left a savepoint at this path.
+fn stopped_with_savepoint() -> (World, String) {
     let mut world = World::new();
     world.start(1, &files_job("a"));
     let stop = StopJob {
@@ -309,7 +309,12 @@ fn a_savepoint_is_pinned_until_the_new_jobs_first_checkpoint() {
         .as_ref()
         .map(|latest| latest.path.clone())
         .unwrap();
+    (world, path)
+}
 
+#[test]
+fn a_savepoint_is_pinned_until_the_new_jobs_first_checkpoint() {
+    let (mut world, path) = stopped_with_savepoint();
     let restore = |mode| {
         let graph = writes("/out/a", mode);
         let restore = RestoreFrom {
