@@ -9,7 +9,7 @@ use super::{Context, Done};
 use crate::client::{Picture, merge, unreachable};
 use crate::failure::Failure;
 use crate::output::table::Table;
-use crate::output::words::{ago, moment, now_ms, or_dash, span};
+use crate::output::words::{moment, now_ms, or_dash, span};
 
 #[derive(Debug, Args)]
 pub(crate) struct LeaderArgs {
@@ -54,12 +54,12 @@ pub(super) async fn look(context: &Context) -> Result<Picture, Failure> {
 pub(super) fn leader_table(show: &LeaderShow) -> String {
     let head = match &show.leader {
         Some(l) => format!(
-            "{} leads (node {}, {}), term {}, since {}",
+            "{} leads (node {}, {}), term {}, for {}",
             l.name,
             l.node_id,
             l.api,
             l.term,
-            ago(l.since_ms, now_ms())
+            span(now_ms().saturating_sub(l.since_ms))
         ),
         None => "nobody leads".to_owned(),
     };
@@ -158,7 +158,7 @@ mod tests {
             tolerates: 1,
         };
         let text = leader_table(&show);
-        assert!(text.starts_with("jm-1 leads (node 1, 127.0.0.1:7101), term 3, since"));
+        assert!(text.starts_with("jm-1 leads (node 1, 127.0.0.1:7101), term 3, for"));
         assert!(text.contains("2     jm-2  unreachable     -"));
         show.leader = None;
         assert!(leader_table(&show).starts_with("nobody leads\n"));

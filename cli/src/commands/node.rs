@@ -93,7 +93,7 @@ where
     R: FnOnce(BoxFuture<'static, ()>) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
-    logging::install(global.log_format, "info");
+    logging::install(global.log_format, "info,openraft=warn");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -16,7 +16,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::args::GlobalArgs;
+use crate::args::{GlobalArgs, OutputFormat};
 use crate::commands::Done;
 use crate::failure::Failure;
 use crate::output;
@@ -56,7 +56,12 @@ pub(crate) async fn run(args: &DemoArgs, global: &GlobalArgs) -> Done {
     if let Some(path) = &kept {
         output::note(&format!("kept: {}", path.display()));
     }
-    let report = told?;
+    let report = told.inspect_err(|failure| {
+        if global.output == OutputFormat::Table {
+            // The verdict is the last line, also of a story that broke off.
+            let _ = output::write_stdout(&format!("VERDICT: FAILED. {}\n", failure.message));
+        }
+    })?;
     output::print(global.output, &report, Report::text)?;
     Ok(ExitCode::from(u8::from(!report.exact)))
 }

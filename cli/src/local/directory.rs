@@ -5,11 +5,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use regent_state::ids::ClusterId;
+use regent_storage::identity::{DataDir, IdentityError};
 
 use super::manifest::ManifestFile;
 use super::plan::{Plan, Shape, Wanted};
 use crate::client::random_hex;
 use crate::failure::Failure;
+use crate::settings::Role;
 
 /// An open directory; the lock is held for as long as this lives.
 #[derive(Debug)]
@@ -104,6 +106,22 @@ impl Directory {
         })
     }
 
+    /// Refuses replicas' directories that belong to another cluster: with them this one would have two
+    /// pasts. Whatever else is wrong with a directory its process says itself.
+    pub(super) fn check_owner(&self, plan: &Plan, id: ClusterId) -> Result<(), Failure> {
+        let replicas = plan.of(Role::JobManager);
+        for process in replicas.filter(|process| process.data_dir.exists()) {
+            let found = DataDir::lock(&process.data_dir).and_then(|dir| {
+                let identity = dir.identity()?;
+                identity.map_or(Ok(()), |identity| dir.check_cluster(&identity, id.0))
+            });
+            if let Err(wrong @ IdentityError::WrongCluster { .. }) = found {
+                return Err(Failure::refused(wrong.to_string()));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the cluster was formed by an earlier start.
     pub(super) fn is_bootstrapped(&self) -> bool {
         self.path.join("bootstrapped").exists()
@@ -172,6 +190,36 @@ mod tests {
         );
         drop(first);
         Directory::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_replica_of_another_cluster_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let (plan, shape) = plan(&directory);
+        let id = directory.prepare(&plan, &shape).unwrap();
+        assert_eq!(
+            directory.check_owner(&plan, id),
+            Ok(()),
+            "nothing is there yet"
+        );
+        let data = plan.of(Role::JobManager).nth(1).unwrap().data_dir.clone();
+        let join = |cluster| {
+            let replica = DataDir::lock(&data).unwrap();
+            replica.open_and_increment_incarnation(2).unwrap();
+            replica.join_cluster(cluster, 1, Vec::new()).unwrap();
+        };
+        join([7; 16]);
+        let failure = directory.check_owner(&plan, id).unwrap_err();
+        assert_eq!(failure.code, 5);
+        assert!(
+            failure.message.contains("belongs to cluster 0707"),
+            "{}",
+            failure.message
+        );
+        std::fs::remove_dir_all(&data).unwrap();
+        join(id.0);
+        assert_eq!(directory.check_owner(&plan, id), Ok(()));
     }
 
     #[test]

@@ -91,8 +91,11 @@ pub(crate) async fn run(args: LocalArgs, global: &GlobalArgs) -> Done {
     };
     let shape = directory.settle(&wanted)?;
     let plan = Plan::new(directory.path(), &shape, &directory::program()?)?;
-    ports::wait_free(&plan.ports(), ports::PATIENCE).await?;
+    let addresses = plan.ports();
+    let taken = || ports::taken_port(&addresses).or_else(|| ports::taken_directory(&plan));
+    ports::wait_free(taken, ports::PATIENCE).await?;
     let cluster_id = directory.prepare(&plan, &shape)?;
+    directory.check_owner(&plan, cluster_id)?;
     // Signals are caught before the first child exists, so that none can be left behind.
     let asked_to_stop = stop_signal(args.parent_pipe)?;
     let restart = args.restart == Restart::OnFailure;

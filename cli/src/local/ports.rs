@@ -1,12 +1,13 @@
-//! Whether the ports of a cluster are free, said before anything starts.
+//! Whether the ports and directories of a cluster are free, said before anything starts.
 
 use std::net::TcpListener;
 use std::time::Duration;
 
 use rand::Rng;
+use regent_storage::identity::{DataDir, IdentityError};
 use tokio::time::{Instant, sleep};
 
-use super::plan::BASE_PORT_MAX;
+use super::plan::{BASE_PORT_MAX, Plan, Process};
 use crate::failure::Failure;
 
 /// Processes of a supervisor that was killed end by themselves; their ports are free soon.
@@ -20,23 +21,44 @@ fn in_use(address: &str) -> bool {
     TcpListener::bind(address).is_err()
 }
 
-/// Waits a little for all addresses to be free; names the first that isn't.
+/// Waits a little until nothing is taken; `taken` names the first thing that is.
 pub(super) async fn wait_free(
-    ports: &[(String, String)],
+    taken: impl Fn() -> Option<Failure>,
     patience: Duration,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + patience;
-    loop {
-        let Some((address, what)) = ports.iter().find(|(address, _)| in_use(address)) else {
-            return Ok(());
-        };
+    while let Some(failure) = taken() {
         if Instant::now() >= deadline {
-            return Err(Failure::failed(format!(
-                "port {address} ({what}) is in use; stop what listens there, or choose another --base-port"
-            )));
+            return Err(failure);
         }
         sleep(PAUSE).await;
     }
+    Ok(())
+}
+
+/// The first of these addresses on which something listens.
+pub(super) fn taken_port(ports: &[(String, String)]) -> Option<Failure> {
+    let (address, what) = ports.iter().find(|(address, _)| in_use(address))?;
+    Some(Failure::failed(format!(
+        "port {address} ({what}) is in use; stop what listens there, or choose another --base-port"
+    )))
+}
+
+/// The first of these processes whose data directory another process holds.
+pub(super) fn taken_directory(plan: &Plan) -> Option<Failure> {
+    let held = |process: &&Process| {
+        process.data_dir.exists()
+            && matches!(
+                DataDir::lock(&process.data_dir),
+                Err(IdentityError::InUse { .. })
+            )
+    };
+    let process = plan.processes.iter().find(held)?;
+    Some(Failure::refused(format!(
+        "{} runs already, started by hand (it holds {}); stop it first",
+        process.name,
+        process.data_dir.display()
+    )))
 }
 
 /// A base port whose fifty ports are free now.
@@ -59,15 +81,12 @@ mod tests {
         let address = taken.local_addr().unwrap().to_string();
         assert!(in_use(&address));
         let patience = Duration::from_millis(150);
-        let failure = wait_free(&[(address.clone(), "jm-1 api".to_owned())], patience)
+        let ports = [(address.clone(), "jm-1 api".to_owned())];
+        let failure = wait_free(|| taken_port(&ports), patience)
             .await
             .unwrap_err();
         assert!(failure.message.contains(&format!("{address} (jm-1 api)")));
         drop(taken);
-        assert!(
-            wait_free(&[(address, String::new())], patience)
-                .await
-                .is_ok()
-        );
+        assert_eq!(wait_free(|| taken_port(&ports), patience).await, Ok(()));
     }
 }

@@ -28,6 +28,17 @@ pub(crate) fn node_status(node: &Node) -> view::NodeStatus {
         matched_index: peer.matched_index,
         last_contact_ms: peer.last_contact_ms,
     };
+    let mut members: Vec<_> = status.members.iter().map(member).collect();
+    if members.is_empty() {
+        // Before bootstrap it names itself, so that a client learns how peers reach it.
+        members.push(view::MemberView {
+            node_id: status.node_id,
+            name: status.name.clone(),
+            role: "learner".to_owned(),
+            peer: peer_address(node),
+            api: node.api.clone(),
+        });
+    }
     view::NodeStatus {
         role: role(&status.phase, status.role, status.bootstrapped).to_owned(),
         cluster_id: status.cluster_id.clone(),
@@ -43,10 +54,16 @@ pub(crate) fn node_status(node: &Node) -> view::NodeStatus {
         leading_since_ms: reign.map(|reign| reign.from_ms),
         last_contact_ms: None,
         incarnation: status.incarnation,
-        members: status.members.iter().map(member).collect(),
+        members,
         peers: status.peers.iter().map(peer).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// How other replicas are told to reach this one.
+fn peer_address(node: &Node) -> String {
+    let told = node.config.advertise.peer.clone();
+    told.unwrap_or_else(|| node.replica.peer_address().to_string())
 }
 
 fn role(phase: &Phase, role: Role, bootstrapped: bool) -> &'static str {

@@ -1,0 +1,48 @@
+# One gate that never writes (`verify`), one that does (`fix`). All tests share the profile `ci`, so that
+# everything is built once.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak verify fix
+
+# `make test LOCKED=--locked` refuses a Cargo.lock that doesn't fit.
+LOCKED ?=
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# Passes everything through and says at the end what it came to.
+SUMMARY := awk '{ print; fflush() } \
+	/^test result:/ { passed += $$4; failed += $$6; ignored += $$8; suites++ } \
+	END { printf "%d tests passed, %d failed, %d ignored, in %d suites\n", passed, failed, ignored, suites }'
+
+help:
+	@echo "make demo     the story in a minute: a cluster, a job, three kills, a verdict"
+	@echo "make test     every test, a few rounds of the slow ones"
+	@echo "make verify   format, lints, documentation and tests; writes nothing"
+	@echo "make fix      formats, and lets the lints mend what they can"
+	@echo "make soak     full counts of the slow tests, into docs/; REGENT_DATA names the year's flights"
+
+demo:
+	cargo run --release $(LOCKED) -- demo
+
+test:
+	cargo build --profile ci $(LOCKED) -p regent
+	REGENT_BIN="$(TARGET)/ci/regent" cargo test --profile ci $(LOCKED) --workspace --no-fail-fast 2>&1 | $(SUMMARY)
+
+# The kills are run against the program as users build it. One at a time: their moments are random, and
+# two clusters on one machine would hurt each other.
+soak:
+	cargo build --release $(LOCKED) -p regent
+	cargo test --profile ci $(LOCKED) -p regent-chaos --no-run
+	REGENT_SOAK=1 REGENT_BIN="$(TARGET)/release/regent" \
+	  cargo test --profile ci $(LOCKED) -p regent-chaos -- --nocapture --test-threads=1 2>/dev/null \
+	  | $(SUMMARY) | tee docs/soak.txt
+
+verify:
+	cargo fmt --all --check
+	cargo clippy --profile ci $(LOCKED) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci $(LOCKED) --workspace --no-deps
+	$(MAKE) test
+
+fix:
+	cargo clippy --profile ci --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
