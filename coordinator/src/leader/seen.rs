@@ -179,10 +179,9 @@ impl Seen {
 
     /// Takes a registration in. The caller has checked that it isn't of a lower incarnation.
     pub(crate) fn register(&mut self, worker: String, new: WorkerSeen) {
-        if let Some(old) = self.workers.remove(&worker) {
-            if old.incarnation != new.incarnation {
-                self.step_aside(worker.clone(), &old, &new);
-            }
+        let old = self.workers.remove(&worker);
+        if let Some(old) = old.filter(|old| old.incarnation != new.incarnation) {
+            self.step_aside(worker.clone(), &old, &new);
         }
         self.workers.insert(worker, new);
     }

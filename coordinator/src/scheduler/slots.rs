@@ -112,11 +112,7 @@ impl Slots {
 
     /// The worker with the most room; of equals the first by name.
     fn next_slot(&self, free: &mut BTreeMap<&WorkerRef, u32>, slot: u32) -> Option<SlotPlacement> {
-        let most = free
-            .iter()
-            .map(|(_, room)| *room)
-            .max()
-            .filter(|room| *room > 0)?;
+        let most = free.values().copied().max().filter(|room| *room > 0)?;
         let (name, room) = free.iter_mut().find(|(_, room)| **room == most)?;
         *room -= 1;
         let address = self.workers.get(*name)?.address.clone();

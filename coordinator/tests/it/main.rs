@@ -1,0 +1,10 @@
+//! JobManagers in one process, with real replicas on real files, and workers that are either puppets
+//! (this crate's words only) or real ones.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on is to panic")]
+
+mod cluster;
+mod control;
+mod failover;
+mod puppet;
+mod puppet_jobs;
