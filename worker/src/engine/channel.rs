@@ -78,6 +78,10 @@ impl Inputs {
         }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.receivers.len()
+    }
+
     /// The next element of an input that doesn't wait, in turn. Never answers when there can't be
     /// one. Losing the future loses nothing.
     pub(crate) async fn next(&mut self, alignment: &Alignment) -> (usize, Element) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// A task's failure. The kind tells the leader whether the cause lies in the task itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TaskError {
+pub(crate) enum TaskError {
     /// The task's own data, configuration or files.
     #[error("{0}")]
     Task(String),
@@ -22,7 +22,7 @@ pub enum TaskError {
 impl TaskError {
     /// `TaskReport.failure_kind`.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Task(_) => "task",
             Self::Channel(_) => "channel",

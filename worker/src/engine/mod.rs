@@ -6,22 +6,29 @@
 //! It leaves to the leader: placement, when to checkpoint, what a failure means.
 
 mod align;
+mod attempt;
 mod channel;
+mod commit_only;
 mod effects;
 mod error;
 mod exchange;
 mod frame;
 mod ids;
+mod inspect;
 mod keys;
 mod meter;
 mod operators;
+mod orders;
 mod partition;
 mod plan;
 mod rate;
+mod registry;
+mod restore;
 mod schema;
 mod sinks;
 mod sources;
 mod store;
+mod task;
 mod timestamp;
 
 use std::fmt;
@@ -30,13 +37,33 @@ use std::sync::Arc;
 use regent_protocol::v1::data_plane_server::DataPlaneServer;
 use regent_protocol::v1::{
     AttemptKey, CheckpointAborted, CheckpointAck, CheckpointCompleted, CheckpointDeclined,
-    CommitOnly, CommitOnlyDone, Deploy, Epoch, InspectPaths, PathsInspected, SinkCommitted,
-    TaskMetrics, TaskReport, TriggerCheckpoint,
+    CommitOnly, CommitOnlyDone, Deploy, Epoch, InspectPaths, OperatorOffer, PathProblem,
+    PathsInspected, SinkCommitted, TaskMetrics, TaskPhase, TaskReport, TriggerCheckpoint,
 };
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 pub use exchange::DataPlaneService;
 pub use store::{CheckpointFiles, StoreError};
+
+use attempt::{Attempt, Parts};
+use ids::AttemptId;
+use registry::{Added, Registry};
+use task::{Command, Kill};
+
+/// Reports that wait for the agent before tasks wait for room.
+const EVENTS_MAX: usize = 4096;
+
+/// What this engine has built in.
+const OFFERS: [(&str, &str); 6] = [
+    ("source", "sequence"),
+    ("source", "files"),
+    ("operator", "filter"),
+    ("operator", "aggregate"),
+    ("sink", "files"),
+    ("sink", "blackhole"),
+];
 
 /// The worker's lease. Checked right before every external effect: opening a staging file,
 /// an upload, a rename, an acknowledgement.
@@ -89,35 +116,90 @@ pub enum EngineEvent {
 }
 
 /// The data plane of one TaskManager. Clones share it; the last one dropped ends every task without
-/// a report, as a crash would ([`Engine::stopped`] is the orderly way).
+/// a report, as a crash would ([`Engine::stop_all`] and [`Engine::stopped`] are the orderly way).
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
+    /// Held by engines only, never by their tasks: a runtime can't be dropped by its own threads.
+    runtime: Arc<OwnRuntime>,
 }
 
-struct Inner {
+struct Shared {
     config: EngineConfig,
     events: mpsc::Sender<EngineEvent>,
+    registry: Arc<Registry>,
+    /// Orders to commit without running that are in progress.
+    commits: TaskTracker,
+}
+
+/// Threads of the tasks alone, so that neither their work nor their waiting holds up the session.
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn start(threads: usize) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("regent-engine")
+            .enable_all()
+            .build()
+            .expect("a process that starts can spawn the engine's threads");
+        Self(Some(runtime))
+    }
+
+    fn handle(&self) -> &Handle {
+        let runtime = self.0.as_ref();
+        runtime.expect("the runtime is only taken by drop").handle()
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.config.fmt(f)
+        self.shared.config.fmt(f)
     }
 }
 
 impl Engine {
     /// Starts an engine without tasks. The receiver must be drained: the queue is bounded and tasks
     /// wait for room in it.
+    ///
+    /// # Panics
+    /// When the process can't spawn the engine's threads.
     #[must_use]
     pub fn start(config: EngineConfig) -> (Self, mpsc::Receiver<EngineEvent>) {
-        let (events, receiver) = mpsc::channel(4096);
-        let inner = Arc::new(Inner { config, events });
-        (Self { inner }, receiver)
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let runtime = Arc::new(OwnRuntime::start(config.threads));
+        let shared = Arc::new(Shared {
+            config,
+            events,
+            registry: Arc::default(),
+            commits: TaskTracker::new(),
+        });
+        (Self { shared, runtime }, receiver)
+    }
+
+    /// Sources, operators and sinks that this engine has, with the versions of their states.
+    #[must_use]
+    pub fn offers() -> Vec<OperatorOffer> {
+        let offer = |(kind, name): &(&str, &str)| OperatorOffer {
+            kind: (*kind).to_owned(),
+            name: (*name).to_owned(),
+            version: 1,
+        };
+        OFFERS.iter().map(offer).collect()
     }
 
     /// Remembers the highest epoch that orders came with; lower ones on data channels are refused.
-    pub fn observe_epoch(&self, _epoch: &Epoch) {}
+    pub fn observe_epoch(&self, epoch: &Epoch) {
+        self.shared.registry.epoch().observe(epoch);
+    }
 
     /// Runs this worker's part of an attempt. Idempotent per token. Older attempts of the same job
     /// are cancelled and awaited first; what goes wrong after the plan was accepted is reported by
@@ -126,61 +208,163 @@ impl Engine {
     /// # Errors
     /// The order contradicts itself, names more slots than there are, or is older than an attempt
     /// of that job that is known here.
-    pub fn deploy(&self, _order: Deploy) -> Result<(), String> {
-        Err("not ready".to_owned())
+    pub fn deploy(&self, order: Deploy) -> Result<(), String> {
+        let config = &self.shared.config;
+        let key = order.attempt.as_ref().and_then(AttemptId::of);
+        let id = key.ok_or("the order names no attempt")?;
+        let plan = plan::plan(
+            &order,
+            (&config.worker_id, config.incarnation),
+            config.slots,
+        )?;
+        let parts = Parts {
+            config,
+            events: &self.shared.events,
+            epoch: self.shared.registry.epoch(),
+        };
+        let make = || {
+            let attempt = Attempt::new(id.clone(), order, &plan, &parts);
+            attempt.map(Arc::new).map_err(|e| e.to_string())
+        };
+        match self.shared.registry.add(&id, make)? {
+            Added::Known => Ok(()),
+            Added::Stale(later) => Err(format!("{later} is later and known here")),
+            Added::New { attempt, older } => {
+                tracing::info!(attempt = %id, tasks = plan.tasks.len(), "deploying");
+                self.runtime.handle().spawn(attempt.start(older));
+                Ok(())
+            }
+        }
     }
 
     /// Cancels an attempt; its tasks end in CANCELED and say so. Unknown attempts are ignored.
-    pub fn cancel(&self, _attempt: &AttemptKey) {}
+    pub fn cancel(&self, attempt: &AttemptKey) {
+        if let Some(attempt) = self.shared.registry.get(attempt) {
+            attempt.kill(&Kill::Cancel);
+        }
+    }
 
     /// Cancels everything: the lease is over, or a higher generation was met.
-    pub fn stop_all(&self) {}
+    pub fn stop_all(&self) {
+        for attempt in self.shared.registry.all() {
+            attempt.kill(&Kill::Cancel);
+        }
+    }
 
-    /// Completes when no task runs and the last external effect has ended. New deployments that
-    /// arrive meanwhile are waited for as well, so refuse them first.
-    pub async fn stopped(&self) {}
+    /// Completes when no task runs and the last external effect has ended. Deployments that arrive
+    /// meanwhile are waited for as well, so refuse them first.
+    pub async fn stopped(&self) {
+        for attempt in self.shared.registry.all() {
+            attempt.ended().await;
+        }
+        self.shared.commits.close();
+        self.shared.commits.wait().await;
+    }
 
     /// Starts a checkpoint: running sources emit its barrier, finished tasks acknowledge.
-    pub fn trigger(&self, _order: TriggerCheckpoint) {}
+    pub fn trigger(&self, order: TriggerCheckpoint) {
+        let Some(attempt) = self.named(order.attempt.as_ref()) else {
+            return;
+        };
+        let id = order.checkpoint_id;
+        if attempt.orders().trigger(order) {
+            attempt.command(Command::Trigger(id));
+        }
+    }
 
     /// Sinks commit what that checkpoint lists, and say so, also when there is nothing to commit.
-    pub fn completed(&self, _order: CheckpointCompleted) {}
+    pub fn completed(&self, order: CheckpointCompleted) {
+        if let Some(attempt) = self.named(order.attempt.as_ref()) {
+            attempt.orders().complete(order.checkpoint_id);
+            attempt.command(Command::Completed(order.checkpoint_id));
+        }
+    }
 
     /// Forgets a checkpoint: alignment, writes and acknowledgements of it end.
-    pub fn aborted(&self, _order: CheckpointAborted) {}
+    pub fn aborted(&self, order: CheckpointAborted) {
+        if let Some(attempt) = self.named(order.attempt.as_ref()) {
+            attempt.orders().abort(order.checkpoint_id);
+            attempt.command(Command::Aborted(order.checkpoint_id));
+        }
+    }
 
     /// The session ended: alignments in progress are cancelled and their inputs unblocked.
-    pub fn abort_alignments(&self) {}
+    pub fn abort_alignments(&self) {
+        for attempt in self.shared.registry.all() {
+            attempt.command(Command::AbortAlignments);
+        }
+    }
 
     /// Commits what a checkpoint lists without running anything; answered by an event.
-    pub fn commit_only(&self, _order: CommitOnly) {}
+    pub fn commit_only(&self, order: CommitOnly) {
+        let shared = self.shared.clone();
+        let work = async move {
+            let done = commit_only::commit_only(&shared.config, order).await;
+            // Without a receiver the worker is going down; the leader asks again.
+            let _ = shared.events.send(EngineEvent::CommitOnlyDone(done)).await;
+        };
+        self.shared.commits.spawn_on(work, self.runtime.handle());
+    }
 
     /// Every task held, ended ones until [`Engine::forget`].
     #[must_use]
     pub fn held_tasks(&self) -> Vec<TaskReport> {
-        Vec::new()
+        let mut reports = Vec::new();
+        for attempt in self.shared.registry.all() {
+            let tasks = attempt.tasks().iter();
+            reports.extend(tasks.map(|task| task.status.report(attempt.key(), &task.id)));
+        }
+        reports
     }
 
     /// Lets go of attempts whose tasks here have all ended; others are kept.
-    pub fn forget(&self, _attempts: &[AttemptKey]) {}
+    pub fn forget(&self, attempts: &[AttemptKey]) {
+        for attempt in attempts {
+            self.shared.registry.forget(attempt);
+        }
+    }
 
     /// Numbers of every running or finished task; ratios cover the time since the last call.
     #[must_use]
     pub fn metrics(&self) -> Vec<TaskMetrics> {
-        Vec::new()
+        let counted = |phase| matches!(phase, TaskPhase::Running | TaskPhase::Finished);
+        let mut metrics = Vec::new();
+        for attempt in self.shared.registry.all() {
+            let tasks = attempt.tasks().iter();
+            let tasks = tasks.filter(|task| counted(task.status.phase()));
+            metrics.extend(tasks.map(|task| task.metrics(attempt.key())));
+        }
+        metrics
     }
 
     /// Looks at the paths that sources and sinks name.
     pub async fn inspect(&self, order: InspectPaths) -> PathsInspected {
-        PathsInspected {
-            request: order.request,
-            ..Default::default()
-        }
+        let request = order.request;
+        let runtime = self.runtime.handle();
+        let looked = runtime
+            .spawn_blocking(move || inspect::inspect(&order))
+            .await;
+        looked.unwrap_or_else(|error| PathsInspected {
+            request,
+            problems: vec![PathProblem {
+                vertex: String::new(),
+                message: format!("looking at the paths failed: {error}"),
+            }],
+            existing_files: Vec::new(),
+        })
     }
 
     /// The service that other workers' tasks subscribe at; the agent serves it on the data address.
+    /// Streams last as long as their attempt: a limit on time or on streams of a connection below
+    /// 100 would break jobs.
     #[must_use]
     pub fn data_plane(&self) -> DataPlaneServer<DataPlaneService> {
-        DataPlaneServer::new(DataPlaneService {})
+        let registry = self.shared.registry.clone();
+        let runtime = self.runtime.handle().clone();
+        DataPlaneServer::new(DataPlaneService::new(registry, runtime))
+    }
+
+    fn named(&self, key: Option<&AttemptKey>) -> Option<Arc<Attempt>> {
+        self.shared.registry.get(key?)
     }
 }

@@ -10,7 +10,7 @@ mod text;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use regent_protocol::spec::{Delivery, FilesSinkSpec};

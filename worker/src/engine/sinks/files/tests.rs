@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array};
 use regent_protocol::spec::{FileFormat, IfExists};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::engine::Authority;
 use crate::engine::ids::AttemptId;

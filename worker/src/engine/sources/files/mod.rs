@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use prost::Message;
 use regent_protocol::spec::FilesSourceSpec;
 
-pub(crate) use listing::{FilesFound, ListingCache, resolve};
+pub(crate) use listing::{ListingCache, resolve};
 
 use self::position::{SplitPosition, from_items, from_listing};
 use self::reader::{ReadPlan, SplitReader};

@@ -1,0 +1,314 @@
+//! One attempt on this worker: its tasks, the channels between them, and the channels that other
+//! workers will subscribe for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use regent_protocol::v1::{AttemptKey, Deploy, TaskPhase};
+use tokio::sync::{mpsc, oneshot};
+
+use super::channel::{CHANNEL_ELEMENTS, Element, OutputEdge, Outputs};
+use super::effects::Effects;
+use super::error::TaskError;
+use super::exchange::{Connections, Export, ExportPoint, OPEN_WITHIN, TakeError};
+use super::ids::{AttemptId, ChannelId};
+use super::orders::Orders;
+use super::partition::Partitioner;
+use super::plan::{LocalPlan, OutputPlan, TaskPlan};
+use super::registry::EpochCell;
+use super::restore::Checkpoint;
+use super::schema::schema_of;
+use super::sources::ListingCache;
+use super::task::{self, Command, Context, Ends, InputEnd, Kill, TaskHandle};
+use super::{EngineConfig, EngineEvent};
+
+/// Tasks of older attempts get this long to end before a new attempt gives up.
+const OLDER_WITHIN: Duration = Duration::from_secs(20);
+
+/// The tasks of one attempt that belong on this worker.
+pub(crate) struct Attempt {
+    id: AttemptId,
+    key: AttemptKey,
+    tasks: Vec<TaskHandle>,
+    exports: Mutex<HashMap<ChannelId, ExportPoint>>,
+    orders: Arc<Orders>,
+    /// What the tasks start with, until they are started.
+    ready: Mutex<Vec<(Arc<Context>, Ends)>>,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
+/// What an attempt is made of beside its order.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a EngineConfig,
+    pub(crate) events: &'a mpsc::Sender<EngineEvent>,
+    pub(crate) epoch: &'a Arc<EpochCell>,
+}
+
+impl Attempt {
+    /// Makes the tasks and their channels; nothing runs yet.
+    pub(crate) fn new(
+        id: AttemptId,
+        order: Deploy,
+        plan: &LocalPlan,
+        parts: &Parts<'_>,
+    ) -> Result<Self, TaskError> {
+        let order = Arc::new(order);
+        let mut wiring = Wiring::default();
+        let shared = Shared::new(&id, &order, parts);
+        let mut tasks = Vec::new();
+        let mut ready = Vec::new();
+        for planned in &plan.tasks {
+            let (handle, commands) = TaskHandle::new(planned.id.clone());
+            let context = shared.context(planned, &handle);
+            // Only to commit: no rows flow, so no channels are needed.
+            let ends = if order.commit_only {
+                wiring.unconnected(&handle, commands)
+            } else {
+                wiring.ends(planned, &order, &handle, commands)?
+            };
+            tasks.push(handle);
+            ready.push((Arc::new(context), ends));
+        }
+        if !order.commit_only {
+            for ((_, ends), planned) in ready.iter_mut().zip(&plan.tasks) {
+                ends.inputs = wiring.inputs(planned)?;
+            }
+        }
+        let orders = shared.orders;
+        Ok(Self {
+            key: id.key(),
+            id,
+            tasks,
+            exports: Mutex::new(wiring.exports),
+            orders,
+            ready: Mutex::new(ready),
+        })
+    }
+
+    pub(crate) fn key(&self) -> &AttemptKey {
+        &self.key
+    }
+
+    pub(crate) fn tasks(&self) -> &[TaskHandle] {
+        &self.tasks
+    }
+
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// Starts the tasks when those of older attempts have ended.
+    pub(crate) async fn start(self: Arc<Self>, older: Vec<Arc<Self>>) {
+        for attempt in &older {
+            attempt.kill(&Kill::Cancel);
+        }
+        let gone = async {
+            for attempt in &older {
+                attempt.ended().await;
+            }
+        };
+        if tokio::time::timeout(OLDER_WITHIN, gone).await.is_err() {
+            let message = format!("an older attempt's tasks didn't end within {OLDER_WITHIN:?}");
+            self.kill(&Kill::Fail(TaskError::task(message)));
+        }
+        let ready = std::mem::take(&mut *lock(&self.ready));
+        for ((context, ends), handle) in ready.into_iter().zip(&self.tasks) {
+            tokio::spawn(task::run(context, ends, handle.ended.clone()));
+        }
+        tokio::time::sleep(OPEN_WITHIN * 2).await;
+        self.fail_unopened();
+    }
+
+    /// A channel that nobody subscribed for by now is as good as broken.
+    fn fail_unopened(&self) {
+        for (channel, point) in lock(&self.exports).iter() {
+            if let ExportPoint::Waiting(export) = point {
+                let message = format!("channel {channel}: the receiver never came");
+                export.kill.kill(Kill::Fail(TaskError::Channel(message)));
+            }
+        }
+    }
+
+    pub(crate) fn take_export(&self, channel: &ChannelId) -> Result<Export, TakeError> {
+        let mut exports = lock(&self.exports);
+        let point = exports.get_mut(channel).ok_or(TakeError::Unknown)?;
+        match std::mem::replace(point, ExportPoint::Taken) {
+            ExportPoint::Waiting(export) => Ok(export),
+            ExportPoint::Taken => Err(TakeError::Taken),
+        }
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        for task in &self.tasks {
+            task.command(command);
+        }
+    }
+
+    pub(crate) fn kill(&self, why: &Kill) {
+        for task in &self.tasks {
+            task.kill.kill(why.clone());
+        }
+    }
+
+    /// Waits until all tasks are over.
+    pub(crate) async fn ended(&self) {
+        for task in &self.tasks {
+            task.ended.cancelled().await;
+        }
+    }
+
+    /// True when every task has reported an end.
+    pub(crate) fn all_ended(&self) -> bool {
+        let ended = |phase| !matches!(phase, TaskPhase::Deploying | TaskPhase::Running);
+        self.tasks.iter().all(|task| ended(task.status.phase()))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the tasks of an attempt have in common.
+struct Shared<'a> {
+    id: &'a AttemptId,
+    order: &'a Arc<Deploy>,
+    parts: &'a Parts<'a>,
+    orders: Arc<Orders>,
+    restore: Option<Arc<Checkpoint>>,
+    listings: Arc<ListingCache>,
+    connections: Arc<Connections>,
+}
+
+impl<'a> Shared<'a> {
+    fn new(id: &'a AttemptId, order: &'a Arc<Deploy>, parts: &'a Parts<'a>) -> Self {
+        let restore = order.restore.clone().map(|restore| {
+            let run = order.attempt.as_ref().and_then(|a| a.run);
+            let files = parts.config.files.clone();
+            Arc::new(Checkpoint::new(files, restore, run, &order.vertices))
+        });
+        Self {
+            id,
+            order,
+            parts,
+            orders: Arc::default(),
+            restore,
+            listings: Arc::default(),
+            connections: Arc::new(Connections::new(parts.epoch.clone())),
+        }
+    }
+
+    fn context(&self, planned: &TaskPlan, handle: &TaskHandle) -> Context {
+        Context {
+            attempt: self.id.clone(),
+            key: self.id.key(),
+            id: planned.id.clone(),
+            order: self.order.clone(),
+            vertex: planned.vertex,
+            events: self.parts.events.clone(),
+            files: self.parts.config.files.clone(),
+            effects: Effects::new(self.parts.config.authority.clone()),
+            orders: self.orders.clone(),
+            restore: self.restore.clone(),
+            listings: self.listings.clone(),
+            connections: self.connections.clone(),
+            status: handle.status.clone(),
+            meter: handle.meter.clone(),
+            kill: handle.kill.clone(),
+        }
+    }
+}
+
+/// Channels while they are being made: every sender is made with its task, and leaves its receiver
+/// for the task downstream or for another worker.
+#[derive(Default)]
+struct Wiring {
+    local: HashMap<ChannelId, mpsc::Receiver<Element>>,
+    exports: HashMap<ChannelId, ExportPoint>,
+}
+
+impl Wiring {
+    fn unconnected(&self, handle: &TaskHandle, commands: mpsc::Receiver<Command>) -> Ends {
+        Ends {
+            commands,
+            inputs: Vec::new(),
+            outputs: Outputs::new(Vec::new(), handle.meter.clone()),
+            delivered: Vec::new(),
+        }
+    }
+
+    /// The outputs of a task; its inputs follow when all outputs are made.
+    fn ends(
+        &mut self,
+        planned: &TaskPlan,
+        order: &Deploy,
+        handle: &TaskHandle,
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<Ends, TaskError> {
+        let schema = schema_of(&order.vertices[planned.vertex].columns)?;
+        let mut edges = Vec::new();
+        let mut delivered = Vec::new();
+        for output in &planned.outputs {
+            let targets = output.targets.len() as u32;
+            let partitioner = Partitioner::new(&output.partition, &output.by, &schema, targets)?;
+            edges.push(OutputEdge {
+                partitioner,
+                targets: self.targets(output, handle, &mut delivered),
+            });
+        }
+        Ok(Ends {
+            commands,
+            inputs: Vec::new(),
+            outputs: Outputs::new(edges, handle.meter.clone()),
+            delivered,
+        })
+    }
+
+    fn targets(
+        &mut self,
+        output: &OutputPlan,
+        handle: &TaskHandle,
+        delivered: &mut Vec<oneshot::Receiver<()>>,
+    ) -> Vec<mpsc::Sender<Element>> {
+        let mut senders = Vec::new();
+        for (channel, local) in &output.targets {
+            let (sender, elements) = mpsc::channel(CHANNEL_ELEMENTS);
+            senders.push(sender);
+            if *local {
+                self.local.insert(channel.clone(), elements);
+                continue;
+            }
+            let (taken, is_taken) = oneshot::channel();
+            delivered.push(is_taken);
+            let export = Export {
+                elements,
+                delivered: taken,
+                kill: handle.kill.clone(),
+            };
+            self.exports
+                .insert(channel.clone(), ExportPoint::Waiting(export));
+        }
+        senders
+    }
+
+    fn inputs(&mut self, planned: &TaskPlan) -> Result<Vec<InputEnd>, TaskError> {
+        let end = |input: &super::plan::InputPlan| match &input.remote {
+            Some(address) => Ok(InputEnd::Remote {
+                address: address.clone(),
+                channel: input.channel.clone(),
+            }),
+            None => self
+                .local
+                .remove(&input.channel)
+                .map(InputEnd::Local)
+                .ok_or_else(|| TaskError::task(format!("channel {} has no sender", input.channel))),
+        };
+        planned.inputs.iter().map(end).collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! `CommitOnly`: commits what a checkpoint lists for a run that has ended, without running it.
+
+use regent_protocol::v1::{CommitOnly, CommitOnlyDone};
+
+use super::EngineConfig;
+use super::effects::Effects;
+use super::error::TaskError;
+use super::restore::Checkpoint;
+use super::sinks::files::commit::commit_all;
+
+/// Commits and answers, also when that fails. Repeatable.
+pub(crate) async fn commit_only(config: &EngineConfig, order: CommitOnly) -> CommitOnlyDone {
+    let committed = commit(config, &order).await;
+    CommitOnlyDone {
+        job_id: order.job_id,
+        run: order.run,
+        checkpoint_id: order.checkpoint_id,
+        error: committed.err().map(|e| e.to_string()).unwrap_or_default(),
+    }
+}
+
+async fn commit(config: &EngineConfig, order: &CommitOnly) -> Result<(), TaskError> {
+    let mut restore = order
+        .restore
+        .clone()
+        .ok_or_else(|| TaskError::task("the order names no checkpoint"))?;
+    // The graph may be gone; only the transactions count.
+    restore.allow_unclaimed_state = true;
+    let checkpoint = Checkpoint::new(config.files.clone(), restore, order.run, &order.vertices);
+    let transactions = checkpoint.transactions().await?;
+    let effects = Effects::new(config.authority.clone());
+    let work = move |effects: &Effects| commit_all(effects, &transactions);
+    effects.run(work).await
+}

@@ -1,0 +1,162 @@
+//! What others hold of a task: its command queue, its kill switch and its status.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use regent_protocol::v1::{AttemptKey, TaskMetrics, TaskPhase, TaskReport};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::error::TaskError;
+use crate::engine::ids::TaskId;
+use crate::engine::meter::{Meter, Seen};
+
+/// Commands that wait while a task is busy.
+pub(crate) const COMMANDS_MAX: usize = 256;
+
+/// What a task is told. The order of a trigger lies with the attempt's orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Trigger(u64),
+    Completed(u64),
+    Aborted(u64),
+    AbortAlignments,
+}
+
+/// Why a task is ended from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kill {
+    Cancel,
+    Fail(TaskError),
+}
+
+/// Ends a task whatever it waits for. The first reason counts.
+#[derive(Debug, Default)]
+pub(crate) struct KillSwitch {
+    why: OnceLock<Kill>,
+    fired: CancellationToken,
+}
+
+impl KillSwitch {
+    pub(crate) fn kill(&self, why: Kill) {
+        // A second reason changes nothing.
+        let _ = self.why.set(why);
+        self.fired.cancel();
+    }
+
+    /// Waits for the reason.
+    pub(crate) async fn fired(&self) -> Kill {
+        self.fired.cancelled().await;
+        self.why.get().cloned().unwrap_or(Kill::Cancel)
+    }
+}
+
+#[derive(Debug)]
+struct Told {
+    phase: TaskPhase,
+    cause: String,
+    kind: &'static str,
+}
+
+/// A task's phase as it is reported.
+#[derive(Debug)]
+pub(crate) struct Status {
+    told: Mutex<Told>,
+    pending: AtomicU32,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            told: Mutex::new(Told {
+                phase: TaskPhase::Deploying,
+                cause: String::new(),
+                kind: "",
+            }),
+            pending: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Status {
+    pub(crate) fn set(&self, phase: TaskPhase, error: Option<&TaskError>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.phase = phase;
+        told.cause = error.map(ToString::to_string).unwrap_or_default();
+        told.kind = error.map_or("", TaskError::kind);
+    }
+
+    /// Transactions that aren't committed.
+    pub(crate) fn set_pending(&self, pending: u32) {
+        self.pending.store(pending, Ordering::Relaxed);
+    }
+
+    pub(crate) fn phase(&self) -> TaskPhase {
+        self.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .phase
+    }
+
+    pub(crate) fn report(&self, attempt: &AttemptKey, task: &TaskId) -> TaskReport {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        TaskReport {
+            attempt: Some(attempt.clone()),
+            task: Some(task.key()),
+            phase: told.phase.into(),
+            cause: told.cause.clone(),
+            pending_transactions: self.pending.load(Ordering::Relaxed),
+            failure_kind: told.kind.to_owned(),
+        }
+    }
+}
+
+/// One task as its attempt holds it.
+#[derive(Debug)]
+pub(crate) struct TaskHandle {
+    pub(crate) id: TaskId,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) kill: Arc<KillSwitch>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) meter: Arc<Meter>,
+    /// Cancelled when the task is over and has reported it.
+    pub(crate) ended: CancellationToken,
+    seen: Mutex<Seen>,
+}
+
+impl TaskHandle {
+    /// A handle and the receiving end of its commands.
+    pub(crate) fn new(id: TaskId) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let handle = Self {
+            id,
+            commands,
+            kill: Arc::default(),
+            status: Arc::default(),
+            meter: Arc::default(),
+            ended: CancellationToken::new(),
+            seen: Mutex::default(),
+        };
+        (handle, receiver)
+    }
+
+    /// Tells the task. One that hasn't listened for so long that its queue is full can't go on
+    /// correctly, and is failed.
+    pub(crate) fn command(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.commands.try_send(command) {
+            let error = TaskError::task(format!("{COMMANDS_MAX} commands wait for the task"));
+            self.kill.kill(Kill::Fail(error));
+        }
+    }
+
+    pub(crate) fn metrics(&self, attempt: &AttemptKey) -> TaskMetrics {
+        let mut metrics = TaskMetrics {
+            attempt: Some(attempt.clone()),
+            task: Some(self.id.key()),
+            ..TaskMetrics::default()
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.meter.sample(&mut seen, &mut metrics);
+        metrics
+    }
+}

@@ -1,0 +1,154 @@
+//! The loop of a source: rows out at its rate, barriers in line when a checkpoint is triggered.
+
+use std::ops::ControlFlow;
+
+use super::{Command, Live};
+use crate::engine::channel::{Barrier, BarrierKind, Element};
+use crate::engine::error::TaskError;
+use crate::engine::meter::Activity;
+use crate::engine::orders::Known;
+use crate::engine::sources::{Source, SourceStep};
+use regent_protocol::v1::TaskState;
+
+/// Where a running source is with regard to checkpoints.
+struct Standing {
+    /// Checkpoints up to this one are answered or over.
+    floor: u64,
+    /// Behind the barrier of a stop-with-savepoint: no row until it is aborted.
+    stopped: Option<u64>,
+}
+
+impl Live {
+    /// Runs until the source ends or is told to; answers the floor for the finished task.
+    pub(super) async fn run_source(
+        &mut self,
+        source: &mut Box<dyn Source>,
+    ) -> Result<u64, TaskError> {
+        let mut standing = Standing {
+            floor: self.context.restored_floor(),
+            stopped: None,
+        };
+        let meter = self.context.meter.clone();
+        meter.enter(Activity::Busy);
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                if self
+                    .on_command(source, &mut standing, command)
+                    .await
+                    .is_break()
+                {
+                    return Ok(self.end_outputs(standing.floor).await);
+                }
+            }
+            let step = if standing.stopped.is_some() {
+                None
+            } else {
+                // Rows may always be ready and room always be there: let others run too.
+                tokio::task::consume_budget().await;
+                Some(source.next().await?)
+            };
+            let until = match step {
+                Some(SourceStep::Batch(batch)) => {
+                    meter.skipped(source.skipped());
+                    self.outputs.batch(batch).await?;
+                    continue;
+                }
+                Some(SourceStep::End) => {
+                    meter.skipped(source.skipped());
+                    return Ok(self.end_outputs(standing.floor).await);
+                }
+                Some(SourceStep::Wait(until)) => Some(until),
+                None => None,
+            };
+            meter.enter(Activity::Idle);
+            let command = self.command_before(until).await;
+            meter.enter(Activity::Busy);
+            let Some(command) = command else {
+                continue;
+            };
+            if self
+                .on_command(source, &mut standing, command)
+                .await
+                .is_break()
+            {
+                return Ok(self.end_outputs(standing.floor).await);
+            }
+        }
+    }
+
+    /// The next command, if one comes before that instant.
+    async fn command_before(&mut self, until: Option<std::time::Instant>) -> Option<Command> {
+        let timer = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(command) = self.commands.recv() => Some(command),
+            () = timer => None,
+        }
+    }
+
+    /// Acts on a command; breaks when the source has to end now.
+    async fn on_command(
+        &mut self,
+        source: &mut Box<dyn Source>,
+        standing: &mut Standing,
+        command: Command,
+    ) -> ControlFlow<()> {
+        match command {
+            Command::Trigger(id) => return self.on_trigger(source, standing, id).await,
+            Command::Aborted(id) if standing.stopped == Some(id) => standing.stopped = None,
+            // Whoever wanted the savepoint will order another; rows behind it are in none.
+            Command::AbortAlignments => standing.stopped = None,
+            Command::Completed(_) | Command::Aborted(_) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn on_trigger(
+        &mut self,
+        source: &mut Box<dyn Source>,
+        standing: &mut Standing,
+        id: u64,
+    ) -> ControlFlow<()> {
+        let Known::Ordered(ordered) = self.context.orders.known(id) else {
+            return ControlFlow::Continue(());
+        };
+        if id <= standing.floor {
+            return ControlFlow::Continue(());
+        }
+        if ordered.order.stop && ordered.order.drain {
+            // Drained: everything ends, and the finished tasks answer this checkpoint.
+            return ControlFlow::Break(());
+        }
+        let Some(kind) = BarrierKind::parse(&ordered.order.kind) else {
+            let cause = format!("unknown kind {:?}", ordered.order.kind);
+            self.context.decline(id, cause).await;
+            return ControlFlow::Continue(());
+        };
+        let state = TaskState {
+            operator_items: source.snapshot(),
+            ..TaskState::default()
+        };
+        self.outputs
+            .broadcast(Element::Barrier(Barrier { id, kind }))
+            .await;
+        self.checkpointer.write(id, state);
+        standing.floor = id;
+        if ordered.order.stop {
+            standing.stopped = Some(id);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Says that nothing follows; hands the floor through.
+    async fn end_outputs(&mut self, floor: u64) -> u64 {
+        self.context.meter.watermark(i64::MAX);
+        self.outputs.broadcast(Element::Watermark(i64::MAX)).await;
+        self.outputs.broadcast(Element::End).await;
+        floor
+    }
+}
