@@ -22,7 +22,7 @@
 //! space for a new one was found (tried with each append).
 //!
 //! # Files
-//! `segment-NNNNNNNNNN.log` ([`format`]), `MANIFEST` ([`segment`]), `RESERVE`, `LOCK`.
+//! `segment-NNNNNNNNNN.log` (`format.rs`), `MANIFEST` (`segment.rs`), `RESERVE`, `LOCK`.
 
 pub mod disk;
 mod error;

@@ -1,11 +1,12 @@
 //! What callers and the writer share: the view, the queue, and the state of the log as a whole.
 //! One mutex, held for moments; callbacks run outside it.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::error::LogError;
-use super::queue::{Op, Queue, Queued};
+use super::queue::{Completion, Op, Queue, Queued};
 use super::view::View;
 use super::{LogConfig, LogMetrics};
 
@@ -14,6 +15,30 @@ pub(crate) struct Shared {
     pub(crate) config: LogConfig,
     inner: Mutex<Inner>,
     wake: Condvar,
+    pulse: Pulse,
+}
+
+/// What a watchdog looks at. Without a lock: somebody may hold it while reading from a stalled disk.
+#[derive(Debug)]
+struct Pulse {
+    base: Instant,
+    /// When the oldest unfinished operation was issued, in nanoseconds after `base`; 0 is "none".
+    oldest: AtomicU64,
+    poisoned: AtomicBool,
+}
+
+impl Pulse {
+    fn set_oldest(&self, at: Option<Instant>) {
+        let nanos = at.map_or(0, |at| {
+            at.saturating_duration_since(self.base).as_nanos() as u64 + 1
+        });
+        self.oldest.store(nanos, Ordering::Release);
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        let nanos = self.oldest.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.base + Duration::from_nanos(nanos))
+    }
 }
 
 #[derive(Debug)]
@@ -23,8 +48,6 @@ pub(crate) struct Inner {
     /// Why nothing works any more.
     failed: Option<LogError>,
     closed: bool,
-    /// When the oldest operation of the group being written was issued.
-    pub(crate) in_flight_since: Option<Instant>,
     pub(crate) totals: Totals,
 }
 
@@ -57,14 +80,42 @@ impl Shared {
             queue: Queue::default(),
             failed: None,
             closed: false,
-            in_flight_since: None,
             totals,
         };
         Shared {
             config,
             inner: Mutex::new(inner),
             wake: Condvar::new(),
+            pulse: Pulse {
+                base: Instant::now(),
+                oldest: AtomicU64::new(0),
+                poisoned: AtomicBool::new(false),
+            },
         }
+    }
+
+    /// When the oldest operation was issued that isn't finished. Takes no lock.
+    pub(crate) fn outstanding_since(&self) -> Option<Instant> {
+        self.pulse.oldest()
+    }
+
+    /// Takes no lock.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.pulse.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Queues an operation and answers its number.
+    pub(crate) fn push(&self, inner: &mut Inner, op: Op, done: Option<Completion>) -> u64 {
+        let id = inner.queue.push(op, done);
+        if self.pulse.oldest().is_none() {
+            self.pulse.set_oldest(inner.queue.oldest_urgent());
+        }
+        id
+    }
+
+    /// The group that was taken is finished: what is left is younger.
+    pub(crate) fn group_finished(&self, inner: &Inner) {
+        self.pulse.set_oldest(inner.queue.oldest_urgent());
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,9 +135,7 @@ impl Shared {
         loop {
             let closing = inner.closed && !inner.queue.is_empty();
             if inner.queue.has_urgent() || closing {
-                let group = inner.queue.take_group(self.config.group_bytes);
-                inner.in_flight_since = group.first().map(|q| q.at);
-                return Some(group);
+                return Some(inner.queue.take_group(self.config.group_bytes));
             }
             if inner.closed {
                 return None;
@@ -109,6 +158,8 @@ impl Shared {
         let waiting = {
             let mut inner = self.lock();
             inner.failed.get_or_insert_with(|| cause.clone());
+            self.pulse.poisoned.store(true, Ordering::Release);
+            self.pulse.set_oldest(None);
             inner.queue.take_group(usize::MAX)
         };
         for queued in waiting {
@@ -123,9 +174,7 @@ impl Shared {
             sync_last: inner.totals.sync_last,
             sync_max: inner.totals.sync_max,
             bytes_written: inner.totals.bytes_written,
-            outstanding_since: inner
-                .in_flight_since
-                .or_else(|| inner.queue.oldest_urgent()),
+            outstanding_since: self.outstanding_since(),
             queued_bytes: inner.queue.bytes(),
             cache_bytes: inner.view.cache_bytes(),
             bytes_on_disk: inner.totals.bytes_on_disk,
@@ -136,13 +185,13 @@ impl Shared {
     }
 
     /// Queues an operation that changes nothing in the view.
-    pub(crate) fn enqueue(&self, op: Op, done: super::queue::Completion) {
+    pub(crate) fn enqueue(&self, op: Op, done: Completion) {
         let mut inner = self.lock();
         if let Some(refusal) = inner.refusal() {
             drop(inner);
             return done.call(Err(refusal));
         }
-        inner.queue.push(op, Some(done));
+        self.push(&mut inner, op, Some(done));
         drop(inner);
         self.wake_writer();
     }

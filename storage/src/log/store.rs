@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -124,7 +125,8 @@ impl LogStore {
             return done.call(Err(refusal));
         }
         inner.view.append(&records);
-        inner.queue.push(Op::Append(records), Some(done));
+        self.shared()
+            .push(&mut inner, Op::Append(records), Some(done));
         drop(inner);
         self.shared().wake_writer();
     }
@@ -152,7 +154,7 @@ impl LogStore {
             return receipt;
         }
         inner.view.vote = Some(vote.clone());
-        inner.queue.push(Op::Vote(vote), Some(done));
+        self.shared().push(&mut inner, Op::Vote(vote), Some(done));
         drop(inner);
         self.shared().wake_writer();
         receipt
@@ -166,7 +168,8 @@ impl LogStore {
             return Err(refusal);
         }
         inner.view.committed = Some(committed.clone());
-        inner.queue.push(Op::Committed(committed), None);
+        self.shared()
+            .push(&mut inner, Op::Committed(committed), None);
         Ok(())
     }
 
@@ -179,7 +182,8 @@ impl LogStore {
             Ok(op) => {
                 let first_removed = first_removed(keep);
                 let last = op.clone();
-                let id = inner.queue.push(
+                let id = self.shared().push(
+                    &mut inner,
                     Op::Truncate {
                         first_removed,
                         last,
@@ -229,7 +233,7 @@ impl LogStore {
             true => Op::Purge { index, log_id },
             false => Op::Barrier,
         };
-        inner.queue.push(op, Some(done));
+        self.shared().push(&mut inner, op, Some(done));
         drop(inner);
         self.shared().wake_writer();
         receipt
@@ -308,7 +312,18 @@ impl LogStore {
         }
     }
 
-    /// Numbers for metrics and the watchdog. Does no IO.
+    /// When the oldest operation was issued that isn't durable yet. For the watchdog: takes no lock,
+    /// so it answers whatever the disk does.
+    pub fn outstanding_since(&self) -> Option<Instant> {
+        self.shared().outstanding_since()
+    }
+
+    /// True once a write or sync has failed (see [`LogError::Poisoned`]). Takes no lock.
+    pub fn is_poisoned(&self) -> bool {
+        self.shared().is_poisoned()
+    }
+
+    /// Numbers for metrics. Does no IO, but may wait for somebody who reads.
     pub fn metrics(&self) -> LogMetrics {
         self.shared().metrics()
     }

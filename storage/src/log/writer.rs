@@ -332,7 +332,7 @@ impl Writer {
         for queued in group {
             flush(&mut inner, queued);
         }
-        inner.in_flight_since = None;
+        self.shared.group_finished(&inner);
         inner.view.trim_cache(self.shared.config.cache_bytes);
         self.refusing &= !has_appends(group);
         inner.totals.disk_full = self.refusing || !self.files.has_reserve();

@@ -1,9 +1,9 @@
 //! What `object_store` leaves to us on local files: durable deletes, whole directories, and syncing
 //! what somebody else wrote. Blocking code on tokio's blocking threads.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{Location, ObjectError};
@@ -63,6 +63,38 @@ pub(super) fn delete_empty_dir(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Everything below a directory that isn't one itself; links are named, never followed.
+pub(super) fn list_tree(dir: &Path, deadline: Instant) -> io::Result<Vec<(PathBuf, Metadata)>> {
+    let mut found = Vec::new();
+    let mut todo = vec![dir.to_path_buf()];
+    while let Some(next) = todo.pop() {
+        let entries = match std::fs::read_dir(&next) {
+            Ok(entries) => entries,
+            // Deleted while we looked.
+            Err(error) if is_gone(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            check_deadline(deadline)?;
+            let entry = entry?;
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => todo.push(entry.path()),
+                Ok(metadata) => found.push((entry.path(), metadata)),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn check_deadline(deadline: Instant) -> io::Result<()> {
+    match Instant::now() < deadline {
+        true => Ok(()),
+        false => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
 /// Removes a directory tree (or a single file), without following links. Stops at the deadline.
 pub(super) fn delete_tree(path: &Path, deadline: Instant) -> io::Result<()> {
     let metadata = match std::fs::symlink_metadata(path) {
@@ -87,9 +119,7 @@ fn empty_and_remove(dir: &Path, deadline: Instant) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        if Instant::now() >= deadline {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
+        check_deadline(deadline)?;
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             empty_and_remove(&entry.path(), deadline)?;

@@ -11,10 +11,10 @@ mod location;
 
 pub use location::{Location, LocationError};
 
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -206,35 +206,25 @@ impl Objects {
         self.bounded("read", location, limit, head).await
     }
 
-    /// All objects below `dir`, by name; none if it doesn't exist. Never one beside it.
+    /// All objects below `dir`, by name; none if it doesn't exist. Never one beside it. Names what
+    /// a crash left unfinished too (`name#1`), so that cleanup can see it.
     pub async fn list(
         &self,
         dir: &Location,
         limit: Duration,
     ) -> Result<Vec<ObjectInfo>, ObjectError> {
-        self.bounded("list", dir, limit, self.list_unbounded(dir))
-            .await
-    }
-
-    async fn list_unbounded(&self, dir: &Location) -> Result<Vec<ObjectInfo>, ObjectError> {
-        let prefix = object_path(dir)?;
-        let mut stream = self.local.list(Some(&prefix));
-        let mut found = Vec::new();
-        while let Some(next) = stream.next().await {
-            let meta = match next {
-                Ok(meta) => meta,
-                // Deleted while we looked.
-                Err(object_store::Error::NotFound { .. }) => continue,
-                Err(error) => return Err(map_error("list", dir, error)),
-            };
-            let path = self.local.path_to_filesystem(&meta.location);
-            let location = dir.below(path.map_err(|e| map_error("list", dir, e))?);
-            found.push(ObjectInfo {
-                location,
-                size_bytes: meta.size,
-                modified_ms: meta.last_modified.timestamp_millis(),
-            });
-        }
+        let deadline = std::time::Instant::now() + limit;
+        let list = local::blocking(dir, "list", move |path| local::list_tree(path, deadline));
+        let mut found: Vec<ObjectInfo> = self
+            .bounded("list", dir, limit, list)
+            .await?
+            .into_iter()
+            .map(|(path, metadata)| ObjectInfo {
+                location: dir.below(path),
+                size_bytes: metadata.len(),
+                modified_ms: metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000,
+            })
+            .collect();
         found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
@@ -275,6 +265,14 @@ impl Objects {
         work: impl Future<Output = Result<T, ObjectError>>,
     ) -> Result<T, ObjectError> {
         match tokio::time::timeout(limit, work).await {
+            // Work on our own files looks at the clock by itself.
+            Ok(Err(ObjectError::Io { source, .. })) if is_timed_out(source.as_ref()) => {
+                Err(ObjectError::Timeout {
+                    action,
+                    location: location.clone(),
+                    limit,
+                })
+            }
             Ok(result) => result,
             Err(_) => Err(ObjectError::Timeout {
                 action,
@@ -316,6 +314,10 @@ fn map_error(action: &'static str, location: &Location, error: object_store::Err
             },
         },
     }
+}
+
+fn is_timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    io_kind(error) == Some(std::io::ErrorKind::TimedOut)
 }
 
 /// The kind of the innermost IO error.

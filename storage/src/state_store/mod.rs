@@ -5,7 +5,7 @@
 //! - Changes are coalesced per key and written at the latest after [`StateStoreConfig::delay_max`] or
 //!   [`StateStoreConfig::behind_bytes_max`]; together with their marker they are one atomic batch.
 //! - sled's own flush doesn't reach the device, so the database's file is synced by us
-//!   ([`database`]).
+//!   (`database.rs`).
 //! - A damaged database makes sled panic; that is caught and becomes [`StateStoreError::Damaged`].
 //! - Installing a snapshot fills a new directory, then switches the pointer file `CURRENT`.
 //!
@@ -19,11 +19,13 @@ mod writer;
 
 pub use database::{Entries, Entry};
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
 use database::Database;
@@ -62,6 +64,12 @@ pub enum StateStoreError {
         dir: PathBuf,
         /// What was seen.
         reason: String,
+    },
+    /// Another process, or another handle in this one, has the store open.
+    #[error("the state store in {} is already open", dir.display())]
+    InUse {
+        /// Where.
+        dir: PathBuf,
     },
     /// An operation on a file failed.
     #[error("cannot {action} {}: {source}", file.display())]
@@ -147,6 +155,7 @@ struct Handle {
     config: StateStoreConfig,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    _lock: Flock<File>,
 }
 
 impl StateStore {
@@ -156,6 +165,7 @@ impl StateStore {
         config: StateStoreConfig,
     ) -> Result<(StateStore, Marker), StateStoreError> {
         let dir = dir.as_ref().to_path_buf();
+        let lock = pointer::lock(&dir)?;
         let current = pointer::open_current(&dir)?;
         let database = Database::open(&current, config.cache_bytes)?;
         let marker = database.marker()?.unwrap_or_default();
@@ -171,6 +181,7 @@ impl StateStore {
             config,
             shared,
             thread: Mutex::new(Some(thread)),
+            _lock: lock,
         };
         Ok((
             StateStore {
@@ -196,7 +207,7 @@ impl StateStore {
         }
     }
 
-    /// Removes everything in `dir`, durably. The store must not be open. Not there is success.
+    /// Removes everything in `dir`, durably. Refused while the store is open. Not there is success.
     pub fn discard(dir: impl AsRef<Path>) -> Result<(), StateStoreError> {
         pointer::discard(dir.as_ref())
     }

@@ -1,7 +1,11 @@
 //! Which of the store's directories counts: the file `CURRENT`, replaced as a whole.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::StateStoreError;
 use crate::codec::{self, Kind};
@@ -9,10 +13,30 @@ use crate::files::{create_dir_durably, parent_of, replace_file, sync_dir};
 
 const POINTER_NAME: &str = "CURRENT";
 const DIR_PREFIX: &str = "state-";
+const LOCK_NAME: &str = "LOCK";
+
+/// Takes the store for one owner: a second one must not take its files for damaged.
+pub(super) fn lock(dir: &Path) -> Result<Flock<File>, StateStoreError> {
+    create_dir_durably(dir).map_err(StateStoreError::io("create", dir))?;
+    let path = dir.join(LOCK_NAME);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(StateStoreError::io("open", &path))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, Errno::EWOULDBLOCK)) => {
+            let dir = dir.to_path_buf();
+            Err(StateStoreError::InUse { dir })
+        }
+        Err((_, errno)) => Err(StateStoreError::io("lock", &path)(errno.into())),
+    }
+}
 
 /// The directory that counts; a new one if there is none yet.
 pub(super) fn open_current(dir: &Path) -> Result<PathBuf, StateStoreError> {
-    create_dir_durably(dir).map_err(StateStoreError::io("create", dir))?;
     let pointer = dir.join(POINTER_NAME);
     let number = match std::fs::read(&pointer) {
         Ok(bytes) => codec::decode::<u64>(Kind::STATE_POINTER, &[1], &bytes)
@@ -73,6 +97,10 @@ pub(super) fn remove_others(dir: &Path, current: &Path) {
 }
 
 pub(super) fn discard(dir: &Path) -> Result<(), StateStoreError> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let _lock = lock(dir)?;
     match std::fs::remove_dir_all(dir) {
         Ok(()) => sync_dir(&parent_of(dir)).map_err(StateStoreError::io("sync", dir)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

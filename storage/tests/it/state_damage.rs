@@ -36,6 +36,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
         match entry.path().is_dir() {
             true => found.extend(files(&entry.path())),
+            // Taken by whoever opens the store; its content is nothing.
+            false if entry.file_name() == "LOCK" => {}
             false => found.push(entry.path()),
         }
     }

@@ -189,7 +189,7 @@ fn installing_replaces_everything_at_once() {
     let mut map = new;
     apply(&store, &mut map, 51, vec![put("after", "2")]);
     drop(store);
-    assert_eq!(names(dir.path()), vec!["CURRENT", "state-2"]);
+    assert_eq!(names(dir.path()), vec!["CURRENT", "LOCK", "state-2"]);
     let (store, found) = open(dir.path());
     assert_eq!(found, marker(51, &map));
     assert_eq!(load(&store).unwrap().1, map);
@@ -211,6 +211,20 @@ fn an_interrupted_installation_leaves_the_old_content() {
     assert!(!dir.path().join("state-2").exists());
     store.install(Map::new(), &marker(5, &Map::new())).unwrap();
     assert_eq!(load(&store).unwrap(), (marker(5, &Map::new()), Map::new()));
+}
+
+#[test]
+fn an_open_store_is_neither_opened_nor_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let mut map = Map::new();
+    apply(&store, &mut map, 1, vec![put("k", "v")]);
+    let again = StateStore::open_or_discard(dir.path(), StateStoreConfig::default());
+    assert!(matches!(again, Err(StateStoreError::InUse { .. })));
+    let discarded = StateStore::discard(dir.path());
+    assert!(matches!(discarded, Err(StateStoreError::InUse { .. })));
+    drop(store);
+    assert_eq!(open(dir.path()).1, marker(1, &map));
 }
 
 #[test]

@@ -199,6 +199,7 @@ fn one_sync_serves_all_that_wait() {
     let log = open(&SimDisk::default()).unwrap();
     let release = hold_writer(&log, 0);
     let before = log.metrics().sync_count;
+    assert!(log.outstanding_since().is_none(), "the held one is durable");
     let receipts: Vec<_> = (1..4)
         .map(|i| log.append_receipt(vec![record(i)]))
         .collect();

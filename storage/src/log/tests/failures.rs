@@ -176,6 +176,8 @@ fn a_failed_sync_poisons_for_ever_and_is_never_tried_again() {
     assert!(log.read(0, 10, 1000).is_err());
     assert_eq!(disk.syncs(), syncs, "no second sync");
     assert!(log.metrics().poisoned);
+    assert!(log.is_poisoned());
+    assert!(log.outstanding_since().is_none());
     drop(log);
     // What was acknowledged is there when opened again; the failed one may be.
     let again = indexes(&open(&disk).unwrap());
