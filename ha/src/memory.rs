@@ -133,7 +133,10 @@ impl Memory {
         self.check_cluster(speaker)?;
         if let Some(peer) = self.peers.get(&speaker.node_id) {
             check_incarnation(peer, speaker)?;
-            check_claim(peer, speaker.node_id, claim)?;
+            // A process can't lose its own data, but its claim may be older than its last answer.
+            if !is_same_process(peer, speaker) {
+                check_claim(peer, speaker.node_id, claim)?;
+            }
         }
         let peer = self.peers.entry(speaker.node_id).or_insert(Peer {
             incarnation: speaker.incarnation,
@@ -151,11 +154,7 @@ impl Memory {
     pub(crate) fn check(&self, speaker: &Speaker) -> Result<(), Refusal> {
         self.check_cluster(speaker)?;
         match self.peers.get(&speaker.node_id) {
-            Some(peer)
-                if peer.incarnation == speaker.incarnation && peer.nonce == speaker.nonce =>
-            {
-                Ok(())
-            }
+            Some(peer) if is_same_process(peer, speaker) => Ok(()),
             Some(peer) => check_incarnation(peer, speaker).and(Err(Refusal::NotIntroduced)),
             None => Err(Refusal::NotIntroduced),
         }
@@ -193,6 +192,10 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+fn is_same_process(peer: &Peer, speaker: &Speaker) -> bool {
+    peer.incarnation == speaker.incarnation && peer.nonce == speaker.nonce
 }
 
 fn check_incarnation(peer: &Peer, speaker: &Speaker) -> Result<(), Refusal> {
@@ -319,6 +322,19 @@ mod tests {
         memory
             .introduce(&speaker(2, 2), reached(3, Some(log(3, 10))))
             .unwrap();
+    }
+
+    #[test]
+    fn an_introduction_on_its_way_may_be_older_than_an_answer() {
+        let mut memory = Memory::new("c", 1);
+        memory
+            .introduce(&speaker(1, 1), Reached::default())
+            .unwrap();
+        memory.saw_ack(2, leader(3), log(3, 10));
+        memory.introduce(&speaker(1, 1), reached(2, None)).unwrap();
+        // What was seen is still remembered when the next process comes.
+        let answer = memory.introduce(&speaker(2, 2), reached(2, None));
+        assert!(matches!(answer, Err(Refusal::LostData { .. })));
     }
 
     #[test]

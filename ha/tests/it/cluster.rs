@@ -65,6 +65,13 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Names members and finds ports; starts nothing.
     pub(crate) async fn planned(size: u64) -> Self {
+        // With REGENT_LOG set a failing test can be followed.
+        let filter = tracing_subscriber::EnvFilter::from_env("REGENT_LOG");
+        let installed = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
+        drop(installed);
         let room = ROOM.acquire().await.unwrap();
         let members = (1..=size)
             .map(|node_id| Member {
@@ -147,6 +154,7 @@ impl Cluster {
             match Replica::start(self.config(node_id)).await {
                 Ok(replica) => Some(replica),
                 Err(StartError::DataDir(text)) if text.contains("in use") => None,
+                Err(StartError::Storage(text)) if text.contains("already open") => None,
                 Err(StartError::Listen { .. }) => None,
                 Err(error) => panic!("replica {node_id} doesn't start: {error}"),
             }

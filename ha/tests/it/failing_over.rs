@@ -2,9 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use regent_ha::Timing;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::cluster::{Cluster, eventually};
+use regent_ha::{Replica, Timing};
+use regent_state::RequestTag;
+use regent_state::ids::RequestId;
+
+use crate::cluster::{Cluster, cancel, eventually};
 
 /// Timers this slow can't explain a quick successor.
 const SLOW: Timing = Timing::Custom {
@@ -105,4 +110,107 @@ async fn leaders_die_one_after_the_other() {
     epochs.push(reign.epoch);
     assert!(epochs.is_sorted());
     cluster.at_rest().await;
+}
+
+/// Writes until told to stop; answers the ids of all acknowledged requests.
+async fn write_until(
+    replicas: Arc<std::sync::Mutex<Vec<Replica>>>,
+    writer: u8,
+    stop: Arc<AtomicBool>,
+) -> Vec<RequestId> {
+    let mut acknowledged = Vec::new();
+    let mut number = 0u64;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let mut id = [writer; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let mut proposal = cancel(number);
+        let all = replicas.lock().unwrap().clone();
+        let base = all.iter().map(|r| r.stale().applied_index()).max();
+        proposal.request = Some(RequestTag {
+            id: RequestId(id),
+            base_generation: 1,
+            base_index: base.unwrap_or(0),
+        });
+        for replica in all {
+            if replica.propose_client(proposal.clone()).await.is_ok() {
+                acknowledged.push(RequestId(id));
+                break;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_write_is_lost_while_leaders_are_killed() {
+    let mut cluster = Cluster::planned(3).await;
+    cluster.snapshot_every = 200;
+    cluster.keep_entries = 50;
+    cluster.form().await;
+    let running = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let stop = Arc::new(AtomicBool::new(false));
+    *running.lock().unwrap() = cluster.replicas().cloned().collect();
+    let writers: Vec<_> = (1..=4)
+        .map(|writer| tokio::spawn(write_until(running.clone(), writer, stop.clone())))
+        .collect();
+    let mut epochs = Vec::new();
+    for _ in 0..5 {
+        let (leader, reign) = cluster.leader().await;
+        epochs.push(reign.epoch);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        running
+            .lock()
+            .unwrap()
+            .retain(|replica| replica.node_id() != leader);
+        cluster.kill(leader);
+        cluster.leader().await;
+        cluster.start(leader).await;
+        *running.lock().unwrap() = cluster.replicas().cloned().collect();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.unwrap());
+    }
+    running.lock().unwrap().clear();
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    cluster.write(1).await;
+    cluster.at_rest().await;
+    for replica in cluster.replicas() {
+        let view = replica.linearizable().await.unwrap();
+        for id in &acknowledged {
+            assert!(view.machine.knows_request(*id), "{id} is gone");
+        }
+        view.machine.check().unwrap();
+    }
+    assert!(epochs.is_sorted() && epochs.len() == 5);
+}
+
+/// Not a check but a number: from the leader's end to the next accepted write, with the `lan` profile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints a measurement"]
+async fn how_long_a_failover_takes() {
+    let mut cluster = Cluster::planned(3).await;
+    cluster.timing = Timing::Lan;
+    cluster.form().await;
+    let mut took = Vec::new();
+    for round in 0..20 {
+        cluster.at_rest().await;
+        cluster.write(round).await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let (leader, _) = cluster.leader().await;
+        let begun = Instant::now();
+        cluster.kill(leader);
+        cluster.write(round).await;
+        took.push(begun.elapsed());
+        cluster.start(leader).await;
+    }
+    took.sort_unstable();
+    let counts: Vec<_> = cluster.replicas().map(|r| r.status().failovers).collect();
+    eprintln!(
+        "p50 {:?} max {:?} all {took:?} {counts:?}",
+        took[10], took[19]
+    );
 }
