@@ -41,7 +41,8 @@ fn config() -> impl bincode::config::Config {
 
 /// Encodes a value behind the version byte.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+    let mut bytes = Vec::with_capacity(512);
+    bytes.push(VERSION);
     bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
         .expect("derived types of known length always encode into memory");
     bytes

@@ -98,6 +98,8 @@ pub struct SinkPrepared {
 impl SinkPrepared {
     /// The most files that one job replaces; with more, the job is to fail and say so.
     pub const FILES_MAX: usize = 100_000;
+    /// The most bytes that their names have together.
+    pub const BYTES_MAX: usize = 8 * 1024 * 1024;
 }
 
 /// The job has ended. `apply` writes the result and derives the whole cleanup plan in this entry.

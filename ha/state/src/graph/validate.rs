@@ -8,14 +8,24 @@ use super::{
     RestartStrategy, VERTICES_MAX, Vertex,
 };
 use crate::codec;
+use crate::model::clip;
 use crate::path;
 
+/// The longest name of a job, in characters.
+const NAME_CHARS_MAX: usize = 128;
+/// The longest vertex id, in bytes.
+const VERTEX_ID_BYTES_MAX: usize = 64;
+/// The longest sink path, in bytes.
+const PATH_BYTES_MAX: usize = 4_096;
 /// The most checkpoints that may be retained.
 const NUM_RETAINED_MAX: u32 = 1_000;
 
 impl JobGraph {
     /// Checks the rules that the machine relies on.
     pub fn validate(&self) -> Result<(), GraphError> {
+        if self.name.is_empty() || self.name.chars().count() > NAME_CHARS_MAX {
+            return setting("name must have 1 to 128 characters");
+        }
         self.check_vertices()?;
         self.check_sinks()?;
         if let Some(config) = &self.checkpointing {
@@ -49,6 +59,9 @@ impl JobGraph {
         }
         let mut paths: Vec<String> = Vec::new();
         for (_, sink) in self.path_sinks() {
+            if sink.path.is_empty() || sink.path.len() > PATH_BYTES_MAX {
+                return setting("a sink's path must have 1 to 4096 bytes");
+            }
             let path = path::normalise(&sink.path);
             if paths.iter().any(|other| path::meets(other, &path)) {
                 return Err(GraphError::SinksOverlap(sink.path.clone()));
@@ -60,6 +73,10 @@ impl JobGraph {
 }
 
 fn check_vertex(vertex: &Vertex, before: &BTreeSet<&str>) -> Result<(), GraphError> {
+    // First of all: refusals name the vertex, and refusals are remembered.
+    if vertex.id.is_empty() || vertex.id.len() > VERTEX_ID_BYTES_MAX {
+        return setting("a vertex id must have 1 to 64 bytes");
+    }
     if !(1..=PARALLELISM_MAX).contains(&vertex.parallelism) {
         let parallelism = vertex.parallelism;
         return Err(GraphError::Parallelism {
@@ -74,7 +91,7 @@ fn check_vertex(vertex: &Vertex, before: &BTreeSet<&str>) -> Result<(), GraphErr
     {
         Some(edge) => Err(GraphError::UnknownInput {
             vertex: vertex.id.clone(),
-            from: edge.from.clone(),
+            from: clip(&edge.from),
         }),
         None => Ok(()),
     }

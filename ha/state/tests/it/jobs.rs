@@ -301,10 +301,21 @@ fn graphs_that_would_break_the_state_are_refused() {
         vertices: Vec::new(),
         ..good.clone()
     };
+    let nameless = JobGraph {
+        name: String::new(),
+        ..good.clone()
+    };
+    let mut endless = good.clone();
+    endless.vertices[0].id = "x".repeat(65);
+    let mut pathless = good.clone();
+    pathless.vertices[2].sink = Some(sink("", IfExists::Append));
     let mut overlap = good;
     overlap.vertices[1].sink = Some(sink("/out/a/b", IfExists::Append));
     let mut world = World::new();
-    for graph in [unbounded, wide, twice, dangling, empty, overlap] {
+    let wrong = [
+        unbounded, wide, twice, dangling, empty, nameless, endless, pathless, overlap,
+    ];
+    for graph in wrong {
         let refused = rejection(world.submit(1, &graph));
         assert!(matches!(refused, Rejection::InvalidGraph(_)), "{refused}");
         assert_eq!(refused.advice(), Advice::GiveUp);

@@ -7,6 +7,7 @@
 
 mod answers;
 mod cleanup;
+mod costs;
 mod endings;
 mod expiry;
 mod fixtures;

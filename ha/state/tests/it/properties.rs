@@ -178,9 +178,8 @@ fn heal(world: &mut World) {
     }
 }
 
+// `PROPTEST_CASES=5000` for a long look.
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
-
     #[test]
     fn any_history_keeps_every_invariant_and_heals_without_a_leak(steps in steps()) {
         let mut world = play(&steps);

@@ -62,6 +62,21 @@ fn a_claimed_path_is_refused_with_everything_above_and_below() {
 }
 
 #[test]
+fn claims_compare_by_segment_not_by_text() {
+    let mut world = World::new();
+    for (number, path) in (1..).zip(["/out/a-b", "/out/a.b", "/out/a0", "/out/a"]) {
+        assert_eq!(
+            world
+                .submit(number, &writes(path, IfExists::Refuse))
+                .rejection(),
+            None
+        );
+    }
+    let refused = rejection(world.submit(9, &writes("/out/a/b", IfExists::Refuse)));
+    assert!(matches!(refused, Rejection::SinkClaimed { job, .. } if job == job_id(4)));
+}
+
+#[test]
 fn appending_beside_appending_is_allowed() {
     let mut world = World::new();
     world.submit(1, &writes("/out", IfExists::Append));
@@ -253,6 +268,32 @@ fn output_that_no_worker_can_commit_is_given_up_by_an_operator() {
 }
 
 #[test]
+fn output_can_also_be_given_up_by_the_checkpoint_that_lists_it() {
+    let mut world = World::new();
+    world.start(1, &files_job("a"));
+    world.checkpoint(1, true);
+    let path = world
+        .job(1)
+        .latest
+        .as_ref()
+        .map(|latest| latest.path.clone())
+        .unwrap();
+    let artefact = world.artefact_at(&path).id;
+    let forget = || Command::ForgetArtefact(ForgetArtefact { artefact });
+    assert_eq!(
+        rejection(world.ask(forget())),
+        Rejection::ArtefactInUse { artefact }
+    );
+    world.cancel(1);
+    world.end(1, Outcome::Canceled);
+    assert_eq!(world.ask(forget()).rejection(), None);
+    world.over(1);
+    world.clean();
+    assert!(world.is_clean(1));
+    assert_eq!(world.machine.artefacts().count(), 0);
+}
+
+#[test]
 fn replaced_files_are_listed_before_the_first_attempt_and_deleted_by_name() {
     let mut world = World::new();
     world.submit(1, &writes("/out/a", IfExists::Replace));
@@ -274,6 +315,9 @@ fn replaced_files_are_listed_before_the_first_attempt_and_deleted_by_name() {
         let refused = rejection(world.propose(prepare("out", &[file])));
         assert!(matches!(refused, Rejection::Invalid(_)), "{file}");
     }
+    let long = "x".repeat(SinkPrepared::BYTES_MAX + 1);
+    let refused = rejection(world.propose(prepare("out", &[&long])));
+    assert!(matches!(refused, Rejection::Invalid(_)));
     let refused = rejection(world.propose(prepare("filter", &[])));
     assert!(matches!(refused, Rejection::UnknownSink { .. }));
     world.propose(prepare("out", &["part-1.1-1.2-0-0", "sub/old.csv"]));

@@ -3,6 +3,7 @@
 use super::super::{Context, pending};
 use super::{count_in_reign, wrong_state};
 use crate::command::{AttemptFailed, FailureKind};
+use crate::ids::WorkerRef;
 use crate::model::{AttemptState, Failure, Job, JobEventKind, Wanted, clip};
 use crate::moves::{self, Move};
 use crate::response::{Effect, Rejection, Response, Verdict};
@@ -43,11 +44,19 @@ fn record(ctx: &mut Context<'_>, job: &Job, command: &AttemptFailed) {
         attempt: job.attempt,
         cause: clip(&command.cause),
         kind: command.kind,
-        worker: command.worker.clone(),
+        worker: command.worker.as_ref().map(clip_worker),
         vertex: command.vertex.as_deref().map(clip),
         subtask: command.subtask,
     };
     ctx.failure(job.id, failure);
+}
+
+/// The name came from the worker itself.
+fn clip_worker(worker: &WorkerRef) -> WorkerRef {
+    WorkerRef {
+        worker: clip(&worker.worker),
+        incarnation: worker.incarnation,
+    }
 }
 
 fn follow(ctx: &mut Context<'_>, job: &mut Job, command: &AttemptFailed, verdict: &Verdict) {

@@ -58,8 +58,10 @@ fn replace(ctx: &mut Context<'_>, job: &Job, command: &SinkPrepared) -> Result<(
 
 /// Only plain names below the sink's path, and none that this run could write itself.
 fn check_files(run: Run, files: &[String]) -> Result<(), Rejection> {
-    if files.len() > SinkPrepared::FILES_MAX {
-        let text = format!("at most {} files are replaced", SinkPrepared::FILES_MAX);
+    let bytes: usize = files.iter().map(String::len).sum();
+    if files.len() > SinkPrepared::FILES_MAX || bytes > SinkPrepared::BYTES_MAX {
+        let (count, bytes) = (SinkPrepared::FILES_MAX, SinkPrepared::BYTES_MAX);
+        let text = format!("at most {count} files with {bytes} bytes of names are replaced");
         return Err(Rejection::Invalid(text));
     }
     let own = format!("part-{run}-");
