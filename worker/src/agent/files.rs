@@ -74,9 +74,7 @@ fn translate(path: String, error: ObjectError) -> StoreError {
             path,
             deadline: limit,
         },
-        ObjectError::PermissionDenied { .. }
-        | ObjectError::Location(_)
-        | ObjectError::Io { .. } => StoreError::Failed(error.to_string()),
+        other => StoreError::Failed(other.to_string()),
     }
 }
 

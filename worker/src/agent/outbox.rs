@@ -193,9 +193,10 @@ fn task_id(report: &TaskReport) -> Option<TaskId> {
     })
 }
 
-/// Whether the task still holds or uses something.
+/// Whether the task is part of a living attempt; a finished one still holds its final state.
 pub(crate) fn is_active(report: &TaskReport) -> bool {
-    matches!(report.phase(), TaskPhase::Deploying | TaskPhase::Running)
+    use TaskPhase::{Deploying, Finished, Running};
+    matches!(report.phase(), Deploying | Running | Finished)
 }
 
 /// Task states in the order in which they can be reached.

@@ -219,8 +219,10 @@ impl SessionPlan {
         }
         if self.fence.raise(&answer.cluster_id, &epoch) {
             actions.push(Action::Remember(self.fence.clone()));
-            actions.push(Action::ObserveEpoch(epoch));
         }
+        // Also when the reign was met by an earlier process of this worker: the engine is new, and the
+        // other workers refuse channels to those who don't name the present epoch.
+        actions.push(Action::ObserveEpoch(epoch));
         let lease = millis_or(answer.lease_ms, LEASE_DEFAULT);
         let every = millis_or(answer.heartbeat_ms, HEARTBEAT_DEFAULT);
         let heartbeats = Heartbeats::start(every, lease, facts.now);

@@ -114,6 +114,16 @@ fn led() -> SessionPlan {
 }
 
 #[test]
+fn a_restarted_worker_tells_its_new_engine_of_the_reign_it_remembers() {
+    let mut plan = SessionPlan::new(fence("a", epoch(1, 5)));
+    plan.handle(view("a", epoch(1, 5)), facts(1000));
+    plan.register(&Register::default(), Vec::new());
+    let actions = plan.handle(registered("a", epoch(1, 5)), without_lease(1000));
+    let wanted = [Action::ObserveEpoch(epoch(1, 5)), Action::Heartbeat(1)];
+    assert_eq!(actions, wanted);
+}
+
+#[test]
 fn orders_wait_until_the_lease_holds() {
     let mut plan = led();
     assert_eq!(
@@ -191,6 +201,19 @@ fn a_restarted_worker_refuses_an_older_leader() {
     let actions = plan.handle(registered("a", epoch(1, 8)), facts(12));
     assert_eq!(actions, [Action::Disconnect], "it leads no more");
     assert_eq!(plan.counters().fenced, 1);
+}
+
+#[test]
+fn a_restarted_worker_observes_the_reign_it_knew_before() {
+    let mut plan = SessionPlan::new(fence("a", epoch(1, 5)));
+    plan.handle(view("a", epoch(1, 5)), facts(0));
+    plan.register(&Register::default(), Vec::new());
+    let actions = plan.handle(registered("a", epoch(1, 5)), facts(1));
+    let wanted = [Action::ObserveEpoch(epoch(1, 5)), Action::Heartbeat(1)];
+    assert_eq!(
+        actions, wanted,
+        "nothing new to remember, but the engine is new"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use regent_protocol::v1::{OperatorOffer, Register};
+use regent_protocol::v1::Register;
 use regent_storage::identity::{DataDir, WorkerIdentity};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -133,7 +133,7 @@ fn register_base(
         slots: config.slots,
         data_address: told(&config.advertise.data, doors.data_address),
         api_address: told(&config.advertise.api, doors.api_address),
-        offers: offers(),
+        offers: Engine::offers(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Register::default()
     }
@@ -145,23 +145,6 @@ fn place(dir: &Path, machine_id: &str) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let inode = fs::metadata(dir).map_or((0, 0), |found| (found.dev(), found.ino()));
     format!("{machine_id}/{}/{}.{}", boot.trim(), inode.0, inode.1)
-}
-
-fn offers() -> Vec<OperatorOffer> {
-    let names = [
-        ("source", "sequence"),
-        ("source", "files"),
-        ("operator", "filter"),
-        ("operator", "aggregate"),
-        ("sink", "files"),
-        ("sink", "blackhole"),
-    ];
-    let offer = |(kind, name): (&str, &str)| OperatorOffer {
-        kind: kind.to_owned(),
-        name: name.to_owned(),
-        version: 1,
-    };
-    names.into_iter().map(offer).collect()
 }
 
 /// The addresses that this worker listens on.
