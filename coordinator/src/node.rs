@@ -27,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) stop: CancellationToken,
     /// How clients and workers reach this replica.
     pub(crate) api: String,
+    /// One comparison of store and log at a time.
+    pub(crate) verifying: tokio::sync::Mutex<()>,
 }
 
 impl Node {

@@ -84,6 +84,7 @@ impl JobManager {
             clients: Clients::default(),
             stop: stop.clone(),
             api,
+            verifying: tokio::sync::Mutex::default(),
         });
         let reign_stop = CancellationToken::new();
         let reigning = tokio::spawn(leader::follow(Arc::clone(&node), reign_stop.clone()));

@@ -6,7 +6,8 @@
 use prost::Message;
 use thiserror::Error;
 
-use crate::v1::CheckpointMetadata;
+use crate::v1::subtask_handle::State;
+use crate::v1::{CheckpointMetadata, TaskState, VertexState};
 
 /// Name of the file inside the checkpoint's directory.
 pub const METADATA_NAME: &str = "_metadata";
@@ -21,6 +22,60 @@ pub const METADATA_BYTES_MAX: usize = 2 << 30;
 const MAGIC: [u8; 4] = *b"RGCM";
 /// Magic, version, payload length, payload crc32c; the numbers are little-endian `u32`.
 const HEADER_BYTES: usize = 16;
+
+/// The files that a checkpoint's directory holds beside `_metadata`: (name, length).
+pub fn files(metadata: &CheckpointMetadata) -> impl Iterator<Item = (&str, u64)> {
+    let handles = metadata
+        .vertices
+        .iter()
+        .flat_map(|vertex| &vertex.subtasks);
+    handles.filter_map(|handle| match &handle.state {
+        Some(State::File(file)) => Some((file.name.as_str(), file.length)),
+        Some(State::Inline(_)) | None => None,
+    })
+}
+
+/// Why a job can't start from this state, if it can't. `operator_of`: the operator of the job's vertex
+/// of that id.
+pub fn mismatch<'a>(
+    metadata: &CheckpointMetadata,
+    operator_of: impl Fn(&str) -> Option<&'a str>,
+    allow_unclaimed_state: bool,
+) -> Option<String> {
+    metadata
+        .vertices
+        .iter()
+        .find_map(|state| match operator_of(&state.vertex) {
+            Some(operator) if operator != state.operator => Some(format!(
+                "it has state of {} ({}), but that vertex is {operator} now",
+                state.vertex, state.operator
+            )),
+            None if !allow_unclaimed_state && holds_state(state) => Some(format!(
+                "it has state of {}, which this job doesn't have (submit with \
+                 --allow-unclaimed-state to drop it)",
+                state.vertex
+            )),
+            _ => None,
+        })
+}
+
+/// False for vertices such as filters: their states are there, but empty.
+fn holds_state(vertex: &VertexState) -> bool {
+    let empty = TaskState::default();
+    vertex.subtasks.iter().any(|handle| match &handle.state {
+        None => false,
+        Some(State::File(_)) => true,
+        Some(State::Inline(bytes)) => match TaskState::decode(bytes.clone()) {
+            Ok(state) => {
+                TaskState {
+                    finished: false,
+                    ..state
+                } != empty
+            }
+            Err(_) => true,
+        },
+    })
+}
 
 /// Why `_metadata` bytes can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -166,7 +221,7 @@ fn word(file: &[u8], at: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1::VertexState;
+    use crate::v1::{StateFile, SubtaskHandle};
 
     fn sample() -> CheckpointMetadata {
         CheckpointMetadata {
@@ -192,6 +247,30 @@ mod tests {
             "5247434d010000001a000000c657abba080112016320072a0a636865636b706f696e7432050a01762002"
         );
         assert_eq!(decode_metadata(&file).unwrap(), sample());
+    }
+
+    #[test]
+    fn files_and_mismatches_are_named() {
+        let mut metadata = sample();
+        metadata.vertices[0].operator = "aggregate".into();
+        let file = StateFile {
+            name: "v-0.state".into(),
+            length: 9,
+            crc32c: 1,
+        };
+        metadata.vertices[0].subtasks = vec![SubtaskHandle {
+            state: Some(State::File(file)),
+            ..Default::default()
+        }];
+        assert_eq!(files(&metadata).collect::<Vec<_>>(), [("v-0.state", 9)]);
+        assert_eq!(mismatch(&metadata, |_| Some("aggregate"), false), None);
+        let other = mismatch(&metadata, |_| Some("filter"), true).unwrap();
+        assert!(other.contains("v (aggregate)"), "{other}");
+        let gone = mismatch(&metadata, |_| None, false).unwrap();
+        assert!(gone.contains("state of v"), "{gone}");
+        assert_eq!(mismatch(&metadata, |_| None, true), None);
+        metadata.vertices[0].subtasks[0].state = Some(State::Inline(Default::default()));
+        assert_eq!(mismatch(&metadata, |_| None, false), None, "it is empty");
     }
 
     #[test]

@@ -150,8 +150,8 @@ pub struct JobResultView {
     pub state: String,
     /// Cause of FAILED, or why a result isn't clean yet.
     pub cause: Option<String>,
-    /// Wall clock of the submission.
-    pub started_at_ms: u64,
+    /// Wall clock when the first attempt ran; null before that.
+    pub started_at_ms: Option<u64>,
     /// Wall clock of the end; null while it runs.
     pub ended_at_ms: Option<u64>,
     /// Nothing of the job is left to be cleaned up.
@@ -203,6 +203,25 @@ pub struct CheckpointView {
     pub retained: bool,
 }
 
+/// `checkpoint show`: one element of the list plus its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointDetail {
+    /// The element of the list.
+    #[serde(flatten)]
+    pub checkpoint: CheckpointView,
+    /// `_metadata` and the files that it names, by path.
+    pub files: Vec<CheckpointFile>,
+}
+
+/// A file of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CheckpointFile {
+    /// Full path.
+    pub path: String,
+    /// Its size by the checkpoint's own word.
+    pub size_bytes: u64,
+}
+
 /// One element of `worker list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
@@ -233,7 +252,7 @@ pub struct ArtefactView {
     pub path: String,
     /// `checkpoint savepoint staging scratch blob`.
     pub kind: String,
-    /// `pending retrying dirty done`.
+    /// `pending retrying dirty done`; in `cleanup show` also `live retained`.
     pub state: String,
     /// Deletions tried.
     pub attempts: u64,
@@ -241,6 +260,90 @@ pub struct ArtefactView {
     pub next_retry_at_ms: Option<u64>,
     /// Why the last try failed.
     pub last_error: Option<String>,
+}
+
+/// `cleanup verify`: where the store and the log differ. All lists are sorted by path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Files that the log knows nothing of.
+    pub orphans: Vec<Orphan>,
+    /// Files that the log counts on and that aren't there.
+    pub dangling: Vec<Dangling>,
+    /// Files of another size than the log says.
+    pub wrong_size: Vec<WrongSize>,
+    /// There are more of some kind than are listed here.
+    pub truncated: bool,
+}
+
+impl Verified {
+    /// Store and log agree.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.orphans.is_empty() && self.dangling.is_empty() && self.wrong_size.is_empty()
+    }
+}
+
+/// A file that the log knows nothing of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Where.
+    pub path: String,
+}
+
+/// A file that the log counts on and that isn't there, or can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Dangling {
+    /// Where it should be.
+    pub path: String,
+    /// Whose.
+    pub job_id: String,
+    /// The artefact that it is part of.
+    pub artefact: String,
+}
+
+/// A file of another size than the log says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WrongSize {
+    /// Where.
+    pub path: String,
+    /// Bytes that should be there.
+    pub expected: u64,
+    /// Bytes that are there.
+    pub found: u64,
+}
+
+/// `leader transfer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transferred {
+    /// Node that led before.
+    pub from: u64,
+    /// Node that leads now.
+    pub to: u64,
+    /// In which term; null in a dry run.
+    pub term: Option<u64>,
+    /// Milliseconds from the order to the change; null in a dry run.
+    pub took_ms: Option<u64>,
+}
+
+/// `cleanup retry`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// 32 hex digits.
+    pub job_id: String,
+}
+
+/// `cleanup forget`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Artefact id.
+    pub artefact: String,
+}
+
+/// `savepoint dispose`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disposed {
+    /// The savepoint's directory.
+    pub path: String,
 }
 
 /// One reign of `leader history`.

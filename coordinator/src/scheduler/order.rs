@@ -6,7 +6,7 @@ use regent_state::JobGraph;
 use regent_state::Machine;
 use regent_state::graph::{Column, DataType, Edge, Partition, Vertex};
 use regent_state::ids::CheckpointId;
-use regent_state::model::{Attempt, Checkpoint, Job};
+use regent_state::model::{ArtefactKind, Attempt, Checkpoint, Job};
 
 use super::slots::{attempt_ref, kind_name};
 use crate::wire;
@@ -89,14 +89,28 @@ pub(crate) fn restore(
         return restore_of(machine, job, id).map(Some);
     }
     let from = job.restore.as_ref();
-    Some(from.map(|from| v1::Restore {
-        checkpoint_id: 0,
-        path: from.path.clone(),
-        metadata_length: 0,
-        metadata_crc32c: 0,
-        allow_unclaimed_state: from.allow_unclaimed_state,
-        foreign: true,
+    Some(from.map(|from| {
+        let known = checkpoint_at(machine, &from.path).and_then(|one| own_restore(one));
+        v1::Restore {
+            checkpoint_id: 0,
+            path: from.path.clone(),
+            allow_unclaimed_state: from.allow_unclaimed_state,
+            foreign: true,
+            ..known.unwrap_or_default()
+        }
     }))
+}
+
+/// The completed checkpoint or savepoint at this path, while its job is known.
+fn checkpoint_at<'a>(machine: &'a Machine, path: &str) -> Option<&'a Checkpoint> {
+    let artefact = machine.artefact_at(path)?;
+    let (job, run) = artefact.owner?;
+    let id = match &artefact.kind {
+        ArtefactKind::Checkpoint { id } => *id,
+        ArtefactKind::Savepoint { id, .. } => (*id)?,
+        _ => return None,
+    };
+    machine.checkpoint(job, run, id).map(AsRef::as_ref)
 }
 
 /// The deployment of an attempt; each worker takes its own slots out of it.

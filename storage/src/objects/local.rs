@@ -63,8 +63,13 @@ pub(super) fn delete_empty_dir(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Everything below a directory that isn't one itself; links are named, never followed.
-pub(super) fn list_tree(dir: &Path, deadline: Instant) -> io::Result<Vec<(PathBuf, Metadata)>> {
+/// Everything below a directory that isn't one itself; links are named, never followed. `None`: there
+/// is more than `most`.
+pub(super) fn list_tree(
+    dir: &Path,
+    most: usize,
+    deadline: Instant,
+) -> io::Result<Option<Vec<(PathBuf, Metadata)>>> {
     let mut found = Vec::new();
     let mut todo = vec![dir.to_path_buf()];
     while let Some(next) = todo.pop() {
@@ -79,13 +84,14 @@ pub(super) fn list_tree(dir: &Path, deadline: Instant) -> io::Result<Vec<(PathBu
             let entry = entry?;
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => todo.push(entry.path()),
+                Ok(_) if found.len() >= most => return Ok(None),
                 Ok(metadata) => found.push((entry.path(), metadata)),
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 fn check_deadline(deadline: Instant) -> io::Result<()> {

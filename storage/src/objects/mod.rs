@@ -52,6 +52,14 @@ pub enum ObjectError {
         /// The time allowed.
         limit: Duration,
     },
+    /// More objects than were asked for at most.
+    #[error("there are more than {most} files below {location}")]
+    TooMany {
+        /// The directory.
+        location: Location,
+        /// The number allowed.
+        most: usize,
+    },
     /// Not a usable location.
     #[error(transparent)]
     Location(#[from] LocationError),
@@ -76,6 +84,7 @@ impl ObjectError {
             ObjectError::PermissionDenied { .. } => true,
             ObjectError::NotFound { .. }
             | ObjectError::AlreadyExists { .. }
+            | ObjectError::TooMany { .. }
             | ObjectError::Location(_) => false,
         }
     }
@@ -213,11 +222,26 @@ impl Objects {
         dir: &Location,
         limit: Duration,
     ) -> Result<Vec<ObjectInfo>, ObjectError> {
+        self.list_at_most(dir, usize::MAX, limit).await
+    }
+
+    /// Like [`Objects::list`], but [`ObjectError::TooMany`] instead of more than `most` objects.
+    pub async fn list_at_most(
+        &self,
+        dir: &Location,
+        most: usize,
+        limit: Duration,
+    ) -> Result<Vec<ObjectInfo>, ObjectError> {
         let deadline = std::time::Instant::now() + limit;
-        let list = local::blocking(dir, "list", move |path| local::list_tree(path, deadline));
-        let mut found: Vec<ObjectInfo> = self
-            .bounded("list", dir, limit, list)
-            .await?
+        let list = local::blocking(dir, "list", move |path| {
+            local::list_tree(path, most, deadline)
+        });
+        let listed = self.bounded("list", dir, limit, list).await?;
+        let listed = listed.ok_or_else(|| ObjectError::TooMany {
+            location: dir.clone(),
+            most,
+        })?;
+        let mut found: Vec<ObjectInfo> = listed
             .into_iter()
             .map(|(path, metadata)| ObjectInfo {
                 location: dir.below(path),
