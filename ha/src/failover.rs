@@ -15,6 +15,7 @@ use openraft::raft::TransferLeaderRequest;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::agreement::Agreement;
 use crate::log::RaftLog;
 use crate::network::Peers;
 use crate::raft::{RaftHandle, now};
@@ -122,6 +123,7 @@ pub(crate) struct Vigil {
     pub(crate) peers: Peers,
     pub(crate) log: RaftLog,
     pub(crate) signs: Signs,
+    pub(crate) agreement: Arc<Agreement>,
     counters: Arc<Counters>,
     enabled: bool,
 }
@@ -133,6 +135,7 @@ impl Vigil {
         raft: RaftHandle,
         peers: Peers,
         log: RaftLog,
+        agreement: Arc<Agreement>,
         enabled: bool,
     ) -> Self {
         Self {
@@ -141,6 +144,7 @@ impl Vigil {
             peers,
             log,
             signs: Arc::new(watch::Sender::new(BTreeMap::new())),
+            agreement,
             counters: Arc::default(),
             enabled,
         }

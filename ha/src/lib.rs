@@ -12,8 +12,10 @@
 //! | whom a replica believes | `memory`, `shared` |
 //! | messages between replicas | `network`, `link`, `server`, `wire`, `proto/peer.proto` |
 //! | log, state and snapshots as openraft sees them | `log`, `machine`, `snapshot`, `recovery`, `entry` |
+//! | noticing that replicas disagree | `agreement` |
 //! | handing leadership over, noticing a death early | `transfer`, `failover`, `watching` |
 
+mod agreement;
 pub mod bootstrap;
 pub mod config;
 pub mod effects;

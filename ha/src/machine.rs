@@ -15,6 +15,7 @@ use regent_state::{Change, Effect, EntryId, Envelope};
 use regent_storage::state_store::{Change as StoredChange, Marker, StateStore};
 use tokio::sync::watch;
 
+use crate::agreement::Agreement;
 use crate::effects::Effects;
 use crate::entry;
 use crate::shared::Shared;
@@ -34,6 +35,7 @@ pub(crate) struct StateMachine {
     pub(crate) effects: Effects,
     pub(crate) store: StateStore,
     pub(crate) snapshots: Snapshots,
+    pub(crate) agreement: Arc<Agreement>,
     pub(crate) shared: Option<Arc<Shared>>,
 }
 
@@ -138,7 +140,9 @@ impl StateMachine {
     }
 
     fn finish(&mut self, batch: Batch) -> io::Result<()> {
-        let marker = marker(&batch.view.cover())?;
+        let cover = batch.view.cover();
+        let marker = marker(&cover)?;
+        self.agreement.note(cover.index(), cover.hash);
         if batch.membership_changed {
             self.note_members(&batch.view);
         }

@@ -13,6 +13,7 @@ use regent_storage::state_store::StateStore;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::agreement::Agreement;
 use crate::config::ReplicaConfig;
 use crate::effects::{EffectHints, Effects};
 use crate::error::{ProposeError, ReadError, StartError, TransferError};
@@ -41,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) reads: Reads,
     pub(crate) views: Views,
     pub(crate) effects: Effects,
+    pub(crate) agreement: Arc<Agreement>,
     pub(crate) leadership: Arc<watch::Sender<Leadership>>,
     pub(crate) failure: watch::Receiver<Option<String>>,
     pub(crate) vigil: Vigil,
@@ -230,6 +232,7 @@ impl Replica {
             &view,
             &self.parts.leadership.borrow(),
             self.parts.vigil.counts(),
+            self.parts.agreement.divergence(),
         )
     }
 

@@ -5,8 +5,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
+use tokio::time::interval;
+use tokio_stream::wrappers::IntervalStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::failover::Vigil;
@@ -17,8 +20,12 @@ use crate::reads::Reads;
 use crate::receive_snapshot::{self, Inbox};
 use crate::shared::{Phase, Shared};
 use crate::types::NodeId;
+use crate::view::Views;
 use crate::wire::proto::peer_server::Peer;
 use crate::wire::{self, WireError, proto};
+
+/// How often a watching peer is told how far this replica is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -27,6 +34,7 @@ pub(crate) struct PeerService {
     pub(crate) shared: Arc<Shared>,
     pub(crate) raft: RaftHandle,
     pub(crate) reads: Reads,
+    pub(crate) views: Views,
     pub(crate) inbox: Inbox,
     pub(crate) founding: Founding,
     pub(crate) vigil: Vigil,
@@ -179,8 +187,15 @@ impl Peer for PeerService {
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Answer<Self::WatchStream> {
         self.admit(request.into_inner().caller.as_ref())?;
-        // Says nothing: its end is the message.
-        Ok(Response::new(Box::pin(futures::stream::pending())))
+        let views = self.views.clone();
+        let told = IntervalStream::new(interval(TELL_EVERY)).map(move |_| {
+            let view = views.borrow().clone();
+            Ok(proto::WatchEvent {
+                applied_index: view.applied_index(),
+                state_hash: view.hash().to_le_bytes().to_vec().into(),
+            })
+        });
+        Ok(Response::new(Box::pin(told)))
     }
 
     async fn leader_gone(

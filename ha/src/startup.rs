@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::agreement::Agreement;
 use crate::config::ReplicaConfig;
 use crate::effects::Effects;
 use crate::error::StartError;
@@ -155,6 +156,7 @@ struct Core {
     shared: Arc<Shared>,
     peers: Peers,
     effects: Effects,
+    agreement: Arc<Agreement>,
     views: Views,
     raft: RaftHandle,
     leadership: Arc<watch::Sender<Leadership>>,
@@ -191,6 +193,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         shared: core.shared.clone(),
         raft: core.raft.clone(),
         reads: reads.clone(),
+        views: core.views.clone(),
         inbox: Inbox::new(snapshots),
         founding: core.founding(dir),
         vigil: vigil.clone(),
@@ -209,6 +212,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         reads,
         views: core.views,
         effects: core.effects,
+        agreement: core.agreement,
         leadership: core.leadership,
         vigil,
         peer_address,
@@ -244,6 +248,7 @@ async fn start_raft(
     let deadlines = Deadlines::new(heartbeat_ms, election_max_ms);
     let peers = Peers::new(shared.clone(), deadlines);
     let effects = Effects::default();
+    let agreement: Arc<Agreement> = Arc::default();
     let views = watch::Sender::new(Arc::new(recovered.view));
     let seen = views.subscribe();
     let machine = StateMachine {
@@ -251,6 +256,7 @@ async fn start_raft(
         effects: effects.clone(),
         store: recovered.store,
         snapshots,
+        agreement: agreement.clone(),
         shared: Some(shared.clone()),
     };
     let raft_config = Arc::new(config.raft()?);
@@ -261,6 +267,7 @@ async fn start_raft(
         shared,
         peers,
         effects,
+        agreement,
         views: seen,
         raft,
         leadership: Arc::new(watch::Sender::new(Leadership::None)),
@@ -296,6 +303,7 @@ impl Core {
             self.raft.clone(),
             self.peers.clone(),
             log.clone(),
+            self.agreement.clone(),
             enabled,
         )
     }

@@ -96,6 +96,8 @@ pub struct Status {
     pub removed: BTreeSet<NodeId>,
     /// Fast failovers: tried, fired, lost, not needed.
     pub failovers: FailoverCounts,
+    /// The first time that another replica held another state after the same entry: an alarm.
+    pub divergence: Option<String>,
     /// Why Raft stopped, if it did.
     pub failure: Option<String>,
 }
@@ -107,6 +109,7 @@ pub(crate) fn status(
     view: &View,
     leadership: &Leadership,
     failovers: FailoverCounts,
+    divergence: Option<String>,
 ) -> Status {
     let belonging = shared.belonging();
     let membership = metrics.membership_config.membership();
@@ -139,6 +142,7 @@ pub(crate) fn status(
         learners: membership.learner_ids().collect(),
         removed: view.standing.removed.clone(),
         failovers,
+        divergence,
         failure: metrics
             .running_state
             .as_ref()

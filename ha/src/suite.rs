@@ -43,6 +43,7 @@ impl StoreBuilder<TypeConfig, RaftLog, StateMachine, TempDir> for Stores {
             effects: Effects::default(),
             store,
             snapshots: Snapshots::open(&dir.path().join("snapshots")).unwrap(),
+            agreement: Arc::default(),
             shared: None,
         };
         Ok((dir, log, machine))
@@ -153,4 +154,40 @@ async fn a_refused_append_still_calls_back() {
     // Not contiguous: the log refuses it.
     log.append(vec![entry(1, 5)], done).await.unwrap();
     assert!(flushed.await.unwrap().is_err());
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+/// What a crash leaves is what the files hold at that moment: everything acknowledged by then.
+#[tokio::test]
+async fn the_files_as_a_crash_leaves_them_hold_all_that_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_log(&dir.path().join("log"));
+    for round in 1..=5u64 {
+        let vote = Vote::new_committed(round, 1);
+        log.save_vote(&vote).await.unwrap();
+        let last = round * 10 - 1;
+        append(
+            &mut log,
+            (last - 9..=last).map(|i| entry(round, i)).collect(),
+        )
+        .await
+        .unwrap();
+        let crashed = dir.path().join(format!("crashed-{round}"));
+        copy(&dir.path().join("log"), &crashed);
+        let mut found = open_log(&crashed);
+        assert_eq!(found.read_vote().await.unwrap(), Some(vote));
+        let state = found.get_log_state().await.unwrap();
+        assert_eq!(state.last_log_id, Some(log_id(round, last)));
+        assert_eq!(
+            found.try_get_log_entries(0..100).await.unwrap().len() as u64,
+            last + 1
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! Noticing deaths: one open stream to each other voter, and a knock at its door when that ends.
 //!
-//! The stream says nothing; it only breaks. A process that was killed refuses the knock, since nobody
+//! What the stream says is compared (`agreement.rs`); here it matters that it breaks. A process that was killed refuses the knock, since nobody
 //! listens there any more; one that lives, or whose machine is silent, doesn't refuse.
 
 use std::collections::BTreeMap;
@@ -78,8 +78,9 @@ async fn watch_one(vigil: Vigil, node_id: NodeId, node: Node) {
         {
             pause = REOPEN_MIN;
             set(&vigil, node_id, Sign::Alive);
-            // It carries nothing; whatever comes first, it is over.
-            let _over = stream.message().await;
+            while let Ok(Some(event)) = stream.message().await {
+                compare(&vigil, node_id, &event);
+            }
             link.forget_introduction();
             let sign = after_break(&node.peer).await;
             set(&vigil, node_id, sign);
@@ -90,6 +91,13 @@ async fn watch_one(vigil: Vigil, node_id: NodeId, node: Node) {
         }
         sleep(pause).await;
         pause = (pause * 2).min(REOPEN_MAX);
+    }
+}
+
+fn compare(vigil: &Vigil, node_id: NodeId, event: &proto::WatchEvent) {
+    if let Ok(hash) = <[u8; 16]>::try_from(&event.state_hash[..]) {
+        let hash = u128::from_le_bytes(hash);
+        vigil.agreement.compare(node_id, event.applied_index, hash);
     }
 }
 

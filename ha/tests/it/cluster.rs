@@ -246,7 +246,11 @@ impl Cluster {
                 return None;
             }
             assert!(
-                views.iter().all(|view| view.hash() == first.hash()),
+                views.iter().all(|view| view.hash() == first.hash())
+                    && self
+                        .replicas
+                        .values()
+                        .all(|r| r.status().divergence.is_none()),
                 "hashes differ at index {}",
                 first.applied_index()
             );

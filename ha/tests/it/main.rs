@@ -8,5 +8,6 @@ mod failing_over;
 mod founding;
 mod identity;
 mod leading;
+mod measuring;
 mod restarting;
 mod snapshots;
