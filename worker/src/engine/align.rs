@@ -163,97 +163,99 @@ mod tests {
         (aligned, waiting)
     }
 
+    /// Name, inputs, events; aligned ids, inputs that wait at the end.
+    type Case<'a> = (&'a str, usize, &'a [Event], &'a [u64], &'a [usize]);
+    const TABLE: &[Case<'_>] = &[
+        ("one input aligns at once", 1, &[Barrier(0, 1)], &[1], &[]),
+        ("the first of two waits", 2, &[Barrier(1, 1)], &[], &[1]),
+        (
+            "the last frees all",
+            3,
+            &[Barrier(1, 1), Barrier(0, 1), Barrier(2, 1)],
+            &[1],
+            &[],
+        ),
+        (
+            "an ended input counts as aligned",
+            2,
+            &[End(0), Barrier(1, 1)],
+            &[1],
+            &[],
+        ),
+        (
+            "an input that ends meanwhile completes it",
+            2,
+            &[Barrier(1, 1), End(0)],
+            &[1],
+            &[],
+        ),
+        (
+            "ends alone complete nothing",
+            2,
+            &[End(1), End(0)],
+            &[],
+            &[],
+        ),
+        (
+            "a higher id cancels a lower alignment",
+            2,
+            &[Barrier(0, 1), Barrier(1, 2)],
+            &[],
+            &[1],
+        ),
+        (
+            "and the lower is never aligned",
+            3,
+            &[Barrier(0, 1), Barrier(1, 2), Barrier(2, 1), Barrier(2, 2)],
+            &[],
+            &[1, 2],
+        ),
+        (
+            "abort frees the waiting",
+            2,
+            &[Barrier(0, 1), Abort(1)],
+            &[],
+            &[],
+        ),
+        (
+            "an aborted barrier passes unseen, the next aligns",
+            2,
+            &[
+                Barrier(0, 1),
+                Abort(1),
+                Barrier(1, 1),
+                Barrier(0, 2),
+                Barrier(1, 2),
+            ],
+            &[2],
+            &[],
+        ),
+        (
+            "abort before any barrier came",
+            2,
+            &[Abort(1), Barrier(0, 1)],
+            &[],
+            &[],
+        ),
+        (
+            "abort of a later one leaves the present one",
+            2,
+            &[Barrier(0, 1), Abort(2), Barrier(1, 1)],
+            &[1],
+            &[],
+        ),
+        (
+            "session over: free, and the rest of it passes",
+            2,
+            &[Barrier(0, 1), Cancel, Barrier(1, 1)],
+            &[],
+            &[],
+        ),
+    ];
+
     #[test]
     fn table() {
-        type Case<'a> = (&'a str, usize, &'a [Event], &'a [u64], &'a [usize]);
-        let cases: &[Case<'_>] = &[
-            ("one input aligns at once", 1, &[Barrier(0, 1)], &[1], &[]),
-            ("the first of two waits", 2, &[Barrier(1, 1)], &[], &[1]),
-            (
-                "the last frees all",
-                3,
-                &[Barrier(1, 1), Barrier(0, 1), Barrier(2, 1)],
-                &[1],
-                &[],
-            ),
-            (
-                "an ended input counts as aligned",
-                2,
-                &[End(0), Barrier(1, 1)],
-                &[1],
-                &[],
-            ),
-            (
-                "an input that ends meanwhile completes it",
-                2,
-                &[Barrier(1, 1), End(0)],
-                &[1],
-                &[],
-            ),
-            (
-                "ends alone complete nothing",
-                2,
-                &[End(1), End(0)],
-                &[],
-                &[],
-            ),
-            (
-                "a higher id cancels a lower alignment",
-                2,
-                &[Barrier(0, 1), Barrier(1, 2)],
-                &[],
-                &[1],
-            ),
-            (
-                "and the lower is never aligned",
-                3,
-                &[Barrier(0, 1), Barrier(1, 2), Barrier(2, 1), Barrier(2, 2)],
-                &[],
-                &[1, 2],
-            ),
-            (
-                "abort frees the waiting",
-                2,
-                &[Barrier(0, 1), Abort(1)],
-                &[],
-                &[],
-            ),
-            (
-                "an aborted barrier passes unseen, the next aligns",
-                2,
-                &[
-                    Barrier(0, 1),
-                    Abort(1),
-                    Barrier(1, 1),
-                    Barrier(0, 2),
-                    Barrier(1, 2),
-                ],
-                &[2],
-                &[],
-            ),
-            (
-                "abort before any barrier came",
-                2,
-                &[Abort(1), Barrier(0, 1)],
-                &[],
-                &[],
-            ),
-            (
-                "abort of a later one leaves the present one",
-                2,
-                &[Barrier(0, 1), Abort(2), Barrier(1, 1)],
-                &[1],
-                &[],
-            ),
-            (
-                "session over: free, and the rest of it passes",
-                2,
-                &[Barrier(0, 1), Cancel, Barrier(1, 1)],
-                &[],
-                &[],
-            ),
-        ];
-        for (name, inputs, events, aligned, waiting) in cases {
+        for (name, inputs, events, aligned, waiting) in TABLE {
             let got = play(*inputs, 0, events);
             assert_eq!(got, (aligned.to_vec(), waiting.to_vec()), "{name}");
         }

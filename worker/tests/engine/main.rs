@@ -1,0 +1,11 @@
+//! The engine as a whole: one or two engines in one process over a real loopback data plane.
+
+// Helpers of tests may fail like tests.
+#![allow(clippy::unwrap_used)]
+
+mod checkpoints;
+mod failures;
+mod jobs;
+mod kit;
+mod orders;
+mod runs;
