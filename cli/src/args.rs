@@ -119,15 +119,17 @@ pub(crate) enum Command {
     Cluster(commands::cluster::ClusterArgs),
     /// The cluster at a glance; works without a leader
     Status(commands::status::StatusArgs),
-    /// Who leads and who led; works without a leader
+    /// Who leads and who led; works without a leader. Hand leadership over
     Leader(commands::leader::LeaderArgs),
-    /// Submit, list, show and cancel jobs
+    /// Submit, list, show, stop and cancel jobs; take savepoints
     Job(commands::job::JobArgs),
     /// Completed checkpoints of a job
     Checkpoint(commands::checkpoint::CheckpointArgs),
+    /// Give up savepoints
+    Savepoint(commands::savepoint::SavepointArgs),
     /// TaskManagers and their slots
     Worker(commands::worker::WorkerArgs),
-    /// What is still to be removed
+    /// What is still to be removed, and whether store and log agree
     Cleanup(commands::cleanup::CleanupArgs),
     /// Check configuration files
     Config(commands::config::ConfigArgs),

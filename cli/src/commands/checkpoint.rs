@@ -3,8 +3,7 @@
 use clap::{Args, Subcommand};
 use regent_protocol::v1::CheckpointRef;
 use regent_protocol::v1::read_request::Query;
-use regent_protocol::view::CheckpointView;
-use serde::{Deserialize, Serialize};
+use regent_protocol::view::{CheckpointDetail, CheckpointView};
 
 use super::job::{JobName, ReadArgs};
 use super::{Context, Done};
@@ -38,21 +37,6 @@ enum CheckpointVerb {
         #[command(flatten)]
         read: ReadArgs,
     },
-}
-
-/// `checkpoint show`: one element of the list plus its files.
-#[derive(Debug, Serialize, Deserialize)]
-struct CheckpointDetail {
-    #[serde(flatten)]
-    checkpoint: CheckpointView,
-    files: Vec<CheckpointFile>,
-}
-
-/// A file of a checkpoint.
-#[derive(Debug, Serialize, Deserialize)]
-struct CheckpointFile {
-    path: String,
-    size_bytes: u64,
 }
 
 pub(crate) async fn run(args: CheckpointArgs, context: &Context) -> Done {

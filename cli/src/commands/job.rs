@@ -1,4 +1,4 @@
-//! `regent job`: submit, list, show, cancel, and what became of them.
+//! `regent job`: submit, list, show, stop, cancel, and what became of them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use regent_protocol::v1::read_request::Query;
 use regent_protocol::v1::{JobRef, Nothing, SubmitJob};
 use regent_protocol::view::{JobChanged, Submitted};
 
+use super::savepoint::{self, StopArgs, TakeArgs, absolute};
 use super::{Context, Done, job_tables, job_wait};
 use crate::args::ChangeArgs;
 use crate::client::{Identity, random_hex};
@@ -29,6 +30,7 @@ enum JobVerb {
 Examples:
   regent job submit job.yaml
   regent job submit job.yaml --wait --set parallelism=4
+  regent job submit job.yaml --from-savepoint /srv/savepoints/savepoint-1.17-4 --set parallelism=8
   regent job submit job.yaml --job-id 0123456789abcdef0123456789abcdef   (again: the same job)")]
     Submit(SubmitArgs),
     /// All jobs
@@ -53,6 +55,14 @@ Examples:
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// End a job with a savepoint: its output up to there is committed, and it is FINISHED
+    #[command(after_help = "\
+Example:
+  regent job stop flights-per-carrier --savepoint-path /srv/savepoints")]
+    Stop(StopArgs),
+    /// Take a savepoint of a job that goes on; returns once it is complete
+    #[command(after_help = "Example:\n  regent job savepoint flights-per-carrier /srv/savepoints")]
+    Savepoint(TakeArgs),
     /// How a job ended
     #[command(after_help = "Example:\n  regent job result 3fa4 -o json")]
     Result {
@@ -82,6 +92,12 @@ struct SubmitArgs {
     /// Stay until the job has ended, with its progress on stderr; exit 0 on FINISHED, else 1
     #[arg(long)]
     wait: bool,
+    /// Start from a savepoint or a retained checkpoint, at any parallelism; files sinks must append
+    #[arg(long, value_name = "PATH")]
+    from_savepoint: Option<String>,
+    /// Drop state of the savepoint that no vertex of this job claims
+    #[arg(long, requires = "from_savepoint")]
+    allow_unclaimed_state: bool,
     /// Override a key of the job file; vertices are named by id, as in vertices.flights.with.rate=100
     #[arg(long, value_name = "KEY=VALUE", value_parser = job_file::parse_override)]
     set: Vec<(String, String)>,
@@ -133,6 +149,8 @@ pub(crate) async fn run(args: JobArgs, context: &Context) -> Done {
             context.show(query, read.stale, job_tables::detail).await
         }
         JobVerb::Cancel { job, change } => cancel(&job, &change, context).await,
+        JobVerb::Stop(args) => savepoint::stop(&args, context).await,
+        JobVerb::Savepoint(args) => savepoint::take(&args, context).await,
         JobVerb::Result { job, read } => {
             let query = Query::JobResult(job.to_ref());
             context.show(query, read.stale, job_tables::result).await
@@ -185,8 +203,13 @@ fn prepare(args: &SubmitArgs) -> Result<(SubmitJob, Vec<String>), Failure> {
         job_file: text,
         file_name: name,
         working_dir: utf8(&working_dir)?,
-        from_savepoint: String::new(),
-        allow_unclaimed_state: false,
+        from_savepoint: args
+            .from_savepoint
+            .as_deref()
+            .map(absolute)
+            .transpose()?
+            .unwrap_or_default(),
+        allow_unclaimed_state: args.allow_unclaimed_state,
         set: args.set.iter().map(|(k, v)| format!("{k}={v}")).collect(),
     };
     Ok((job, parsed.warnings))

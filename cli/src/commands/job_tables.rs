@@ -139,7 +139,7 @@ pub(super) fn result(result: &JobResultView) -> String {
         ("job", result.job_id.clone()),
         ("state", result.state.clone()),
         ("cause", or_dash(result.cause.clone())),
-        ("started", moment(result.started_at_ms)),
+        ("started", or_dash(result.started_at_ms.map(moment))),
         ("ended", or_dash(result.ended_at_ms.map(moment))),
         ("clean", yes(result.clean)),
         ("output complete", yes(result.output_complete)),

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use regent_protocol::view::{LeaderShow, Reign};
 
+use super::leader_transfer::{self, TransferArgs};
 use super::{Context, Done};
 use crate::client::{Picture, merge, unreachable};
 use crate::failure::Failure;
 use crate::output::table::Table;
-use crate::output::words::{moment, now_ms, or_dash, span};
+use crate::output::words::{moment, now_ms, or_dash, plural, span};
 
 #[derive(Debug, Args)]
 pub(crate) struct LeaderArgs {
@@ -25,12 +26,18 @@ enum LeaderVerb {
     /// Every reign, why it began, and how long nobody led before it
     #[command(after_help = "Example:\n  regent leader history")]
     History,
+    /// Hand leadership over; jobs go on and no write is lost
+    #[command(
+        after_help = "Examples:\n  regent leader transfer\n  regent leader transfer --to jm-2"
+    )]
+    Transfer(TransferArgs),
 }
 
 pub(crate) async fn run(args: &LeaderArgs, context: &Context) -> Done {
-    match args.verb {
+    match &args.verb {
         LeaderVerb::Show => show(context).await,
         LeaderVerb::History => history(context).await,
+        LeaderVerb::Transfer(args) => leader_transfer::run(args, context).await,
     }
 }
 
@@ -64,8 +71,10 @@ pub(super) fn leader_table(show: &LeaderShow) -> String {
         None => "nobody leads".to_owned(),
     };
     let group = format!(
-        "{} voters, {} needed, {} more may be lost",
-        show.voters, show.quorum, show.tolerates
+        "{}, {} needed, {} more may be lost",
+        plural(show.voters, "voter"),
+        show.quorum,
+        show.tolerates
     );
     format!("{head}\n{group}\n\n{}", replica_table(show).render())
 }

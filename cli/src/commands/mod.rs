@@ -5,11 +5,14 @@ pub(crate) mod cleanup;
 pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod config;
+mod confirm;
 pub(crate) mod job;
 mod job_tables;
 mod job_wait;
 pub(crate) mod leader;
+mod leader_transfer;
 pub(crate) mod node;
+pub(crate) mod savepoint;
 pub(crate) mod status;
 pub(crate) mod worker;
 
@@ -33,6 +36,8 @@ use crate::{demo, local, logging, output};
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) format: OutputFormat,
+    /// Don't ask before what can't be undone.
+    pub(crate) yes: bool,
 }
 
 impl Context {
@@ -40,6 +45,7 @@ impl Context {
         Ok(Self {
             client: Client::new(discover::discover(global)?, global.timeout),
             format: global.output,
+            yes: global.yes,
         })
     }
 
@@ -93,6 +99,7 @@ async fn operate(command: Command, global: &GlobalArgs) -> Done {
         Command::Leader(args) => leader::run(&args, &Context::new(global)?).await,
         Command::Job(args) => job::run(args, &Context::new(global)?).await,
         Command::Checkpoint(args) => checkpoint::run(args, &Context::new(global)?).await,
+        Command::Savepoint(args) => savepoint::run(args, &Context::new(global)?).await,
         Command::Worker(args) => worker::run(&args, &Context::new(global)?).await,
         Command::Cleanup(args) => cleanup::run(&args, &Context::new(global)?).await,
         Command::Jobmanager(_)

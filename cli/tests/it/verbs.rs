@@ -3,7 +3,7 @@
 use crate::program::{command, finish, run};
 
 /// Every verb of the program. A verb appears here when it works, and never goes away.
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 32] = [
     "demo",
     "local",
     "jobmanager",
@@ -12,16 +12,24 @@ const VERBS: [&str; 24] = [
     "status",
     "leader show",
     "leader history",
+    "leader transfer",
     "job submit",
     "job list",
     "job show",
     "job cancel",
+    "job stop",
+    "job savepoint",
     "job result",
     "job history",
     "checkpoint list",
     "checkpoint show",
     "worker list",
     "cleanup list",
+    "cleanup show",
+    "cleanup retry",
+    "cleanup forget",
+    "cleanup verify",
+    "savepoint dispose",
     "config check",
     "completions",
     "version",
@@ -52,7 +60,7 @@ fn help_lists_exactly_the_verbs_that_work() {
             found.extend(below.iter().map(|b| format!("{verb} {b}")));
         }
     }
-    let mut expected: Vec<&str> = VERBS[..21].to_vec();
+    let mut expected: Vec<&str> = VERBS[..29].to_vec();
     expected.sort_unstable();
     found.sort();
     assert_eq!(found, expected);
@@ -60,7 +68,7 @@ fn help_lists_exactly_the_verbs_that_work() {
 
 #[test]
 fn every_verb_has_help_with_an_example() {
-    for verb in &VERBS[..21] {
+    for verb in &VERBS[..29] {
         let mut arguments: Vec<&str> = verb.split(' ').collect();
         arguments.push("--help");
         let ran = run(&arguments);
@@ -73,7 +81,17 @@ fn every_verb_has_help_with_an_example() {
 
 #[test]
 fn changing_verbs_take_dry_run_and_a_request_id() {
-    for verb in ["job submit", "job cancel", "cluster bootstrap"] {
+    for verb in [
+        "job submit",
+        "job cancel",
+        "job stop",
+        "job savepoint",
+        "leader transfer",
+        "cleanup retry",
+        "cleanup forget",
+        "savepoint dispose",
+        "cluster bootstrap",
+    ] {
         let mut arguments: Vec<&str> = verb.split(' ').collect();
         arguments.push("--help");
         let help = run(&arguments).stdout;
@@ -96,6 +114,13 @@ fn wrong_usage_is_exit_2_with_nothing_on_stdout() {
         &["local", "--jobmanagers", "2"],
         &["local", "--taskmanagers", "15"],
         &["job", "submit", "x.yaml", "--job-id", "12"],
+        &["job", "submit", "x.yaml", "--allow-unclaimed-state"],
+        &["job", "stop", "x"],
+        &["job", "savepoint", "x", ""],
+        &["cleanup", "forget", "x", "--yes"],
+        // They ask first, and there is no terminal here.
+        &["cleanup", "forget", "1"],
+        &["savepoint", "dispose", "/sp/savepoint-1.2-3"],
         &["job", "cancel", "x", "--request-id", "xyz"],
         &["status", "--endpoints", "nowhere"],
     ] {
