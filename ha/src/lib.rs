@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | what a JobManager calls | [`replica`] |
 //! | who leads, and since when it counts | [`leadership`] |
-//! | forming a cluster | [`bootstrap`], `founding`, `lookout` |
+//! | forming a cluster | [`mod@bootstrap`], `founding`, `lookout` |
 //! | proposing, reading | `proposals`, `reads`, `rounds` |
 //! | whom a replica believes | `memory`, `shared` |
 //! | messages between replicas | `network`, `link`, `server`, `wire`, `proto/peer.proto` |
