@@ -22,6 +22,9 @@ use crate::output::words::{count, now_ms, plural, span};
 const END_LIMIT: Duration = Duration::from_secs(70);
 /// Before the first kill: enough that there is something to lose.
 const ROWS_BEFORE_FIRST_KILL: u64 = 3_000;
+/// Not sooner; later where the replicas need longer to be whole again.
+const SECOND_KILL_AT: Duration = Duration::from_secs(13);
+const THIRD_KILL_AT: Duration = Duration::from_secs(22);
 
 /// Tells people what happens as it happens, and keeps it for the report.
 #[derive(Debug)]
@@ -54,6 +57,11 @@ impl Narrator {
         if let Ok(mut events) = self.events.lock() {
             events.push(Event { at_ms, what });
         }
+    }
+
+    /// Waits until the story is this old, so that its kills are spread over the job's life.
+    async fn reach(&self, age: Duration) {
+        tokio::time::sleep(age.saturating_sub(self.began.elapsed())).await;
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -158,10 +166,12 @@ impl Play<'_> {
             .await?;
         self.narrator
             .say("all replicas are back and trail by at most 10 entries");
+        self.narrator.reach(SECOND_KILL_AT).await;
         let second = self.kill_leader().await?;
         self.watch
             .group_until("the killed replica's return", is_whole)
             .await?;
+        self.narrator.reach(THIRD_KILL_AT).await;
         let third = self.kill_worker().await?;
         Ok(vec![first, second, third])
     }
