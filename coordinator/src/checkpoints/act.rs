@@ -16,13 +16,13 @@ use regent_state::command::{
     CompleteCheckpoint, FailureKind, SinksCommitted,
 };
 use regent_state::graph::Vertex;
-use regent_state::ids::CheckpointId;
+use regent_state::ids::{CheckpointId, WorkerRef};
 use regent_state::model::Wanted;
 use regent_state::{Command, JobGraph, Response};
 use regent_storage::objects::Location;
 
 use super::plan::{Action, Pending};
-use super::{Coordinators, Outcome, Sight, kind_name};
+use super::{Coordinators, NotCompleted, Outcome, Sight, kind_name};
 use crate::leader::rule::Rule;
 use crate::leader::seen::Seen;
 use crate::scheduler::order::columns;
@@ -72,7 +72,7 @@ impl Coordinators {
                         .spawn(async move { (key, begin(&rule, key, kind).await) });
                 }
                 Action::Trigger(pending) => {
-                    rule.order_all(sight.workers(), &trigger(key, sight, &pending));
+                    self.trigger(key, sight, &pending);
                 }
                 Action::Complete {
                     pending,
@@ -112,6 +112,19 @@ impl Coordinators {
                 }
             }
         }
+    }
+
+    /// Queues the trigger, and remembers into which sessions it went.
+    fn trigger(&mut self, key: AttemptRef, sight: &Sight, pending: &Pending) {
+        let order = trigger(key, sight, pending);
+        let send = |worker: WorkerRef| {
+            let session = self.rule.hub.send(&worker, order.clone())?;
+            Some((worker, session))
+        };
+        let sessions = sight.workers().into_iter().map(send).collect();
+        let coordinator = self.by_attempt.get_mut(&key);
+        let action = coordinator.and_then(|coordinator| coordinator.triggered(sessions));
+        self.act(key, sight, action.into_iter().collect());
     }
 }
 
@@ -189,28 +202,44 @@ async fn complete(
     pending: Pending,
     metadata: v1::CheckpointMetadata,
     sinks_committed_through: Option<CheckpointId>,
-) -> Result<(), String> {
-    let file = encode_metadata(&metadata).map_err(|error| error.to_string())?;
-    let written = MetadataPointer::of(&file);
+) -> Result<(), NotCompleted> {
+    let written = write(rule, &pending, &metadata).await;
+    let written = written.map_err(|cause| NotCompleted {
+        cause,
+        counts: true,
+    })?;
+    let command = CompleteCheckpoint {
+        job: key.job,
+        token: key.token,
+        id: pending.id,
+        pointer: pointer(&pending, written, rule.clock_ms()),
+        sinks_committed_through,
+    };
+    let proposed = rule
+        .propose(ACTOR, Command::CompleteCheckpoint(command))
+        .await;
+    proposed.map_err(|refused| NotCompleted {
+        cause: refused.to_string(),
+        counts: false,
+    })?;
+    rule.counters.checkpoints_completed.add(1);
+    Ok(())
+}
+
+async fn write(
+    rule: &Rule,
+    pending: &Pending,
+    metadata: &v1::CheckpointMetadata,
+) -> Result<MetadataPointer, String> {
+    let file = encode_metadata(metadata).map_err(text)?;
+    let pointer = MetadataPointer::of(&file);
     let location: Location = pending.path.parse().map_err(text)?;
     let location = location.join(METADATA_NAME).map_err(text)?;
     rule.objects
         .put_create(&location, Bytes::from(file), METADATA_LIMIT)
         .await
         .map_err(text)?;
-    let pointer = pointer(&pending, written, rule.clock_ms());
-    let command = CompleteCheckpoint {
-        job: key.job,
-        token: key.token,
-        id: pending.id,
-        pointer,
-        sinks_committed_through,
-    };
-    rule.propose(ACTOR, Command::CompleteCheckpoint(command))
-        .await
-        .map_err(text)?;
-    rule.counters.checkpoints_completed.add(1);
-    Ok(())
+    Ok(pointer)
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -270,5 +299,8 @@ async fn abort(
             .await
             .ok();
     }
-    Outcome::Aborted(id)
+    Outcome::Aborted {
+        id,
+        applied: answer.is_ok(),
+    }
 }

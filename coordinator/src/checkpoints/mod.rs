@@ -39,9 +39,17 @@ const EVENTS_BATCH: usize = 1_024;
 #[derive(Debug)]
 enum Outcome {
     Begun(Option<plan::Pending>),
-    Completed(Result<(), String>),
-    Aborted(CheckpointId),
+    Completed(Result<(), NotCompleted>),
+    Aborted { id: CheckpointId, applied: bool },
     Reported(bool),
+}
+
+/// Why a checkpoint with all acknowledgements isn't complete.
+#[derive(Debug)]
+struct NotCompleted {
+    cause: String,
+    /// Its files could not be written; a cluster that can't commit is no failure of the job.
+    counts: bool,
 }
 
 struct Coordinators {
@@ -73,7 +81,11 @@ pub(crate) async fn run(rule: Arc<Rule>, mut events: mpsc::Receiver<CheckpointEv
                     all.event(event);
                 }
             }
-            Some(ended) = all.deeds.join_next() => all.ended(ended),
+            Some(ended) = all.deeds.join_next() => match ended {
+                Ok((key, outcome)) => all.ended(key, outcome),
+                // Its coordinator would wait for ever: the reign's hands are started anew.
+                Err(error) => return tracing::error!(%error, "a checkpoint's deed broke off"),
+            },
             () = relevant(&mut effects) => wake = all.look(),
             _ = changes.changed() => wake = all.look(),
             () = tokio::time::sleep_until(wake) => wake = all.look(),
@@ -141,6 +153,7 @@ impl Sight {
             graph: &self.graph,
             all_finished: self.all_finished,
             present: &self.present,
+            placed: self.workers().len(),
             clock_ms,
         }
     }
@@ -205,9 +218,13 @@ impl Coordinators {
             let Some(coordinator) = self.by_attempt.remove(&key) else {
                 continue;
             };
-            let Some(id) = coordinator.pending_id() else {
-                continue;
-            };
+            let latest = view
+                .machine
+                .job(key.job)
+                .and_then(|job| job.latest.as_ref());
+            let complete = latest.map(|latest| latest.id);
+            let pending = coordinator.pending_id().filter(|id| Some(*id) != complete);
+            let Some(id) = pending else { continue };
             let attempt = view.machine.attempt(key.job, key.token);
             let placement = attempt.map_or(&[][..], |attempt| &attempt.placement);
             let workers: BTreeSet<WorkerRef> =
@@ -244,11 +261,7 @@ impl Coordinators {
         self.act_alone(key, action);
     }
 
-    fn ended(&mut self, ended: Result<(AttemptRef, Outcome), tokio::task::JoinError>) {
-        let (key, outcome) = match ended {
-            Ok(ended) => ended,
-            Err(error) => return tracing::error!(%error, "a checkpoint's deed broke off"),
-        };
+    fn ended(&mut self, key: AttemptRef, outcome: Outcome) {
         self.changed = true;
         let clock_ms = self.rule.clock_ms();
         let Some(coordinator) = self.by_attempt.get_mut(&key) else {
@@ -264,8 +277,10 @@ impl Coordinators {
                 coordinator.completed();
                 None
             }
-            Outcome::Completed(Err(cause)) => coordinator.not_completed(&cause),
-            Outcome::Aborted(id) => Some(coordinator.aborted(id, clock_ms)),
+            Outcome::Completed(Err(failed)) => {
+                coordinator.not_completed(&failed.cause, failed.counts)
+            }
+            Outcome::Aborted { id, applied } => coordinator.aborted(id, applied, clock_ms),
             Outcome::Reported(true) => None,
             Outcome::Reported(false) => {
                 coordinator.not_reported();

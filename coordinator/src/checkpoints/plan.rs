@@ -34,7 +34,8 @@ pub(crate) struct Pending {
 enum Stage {
     Idle,
     Beginning,
-    Collecting(Pending),
+    /// With the sessions that the trigger went into: an acknowledgement can't be expected of others.
+    Collecting(Pending, BTreeSet<(WorkerRef, u64)>),
     Completing(Pending),
     Aborting,
 }
@@ -78,6 +79,8 @@ pub(crate) struct Look<'a> {
     pub(crate) all_finished: bool,
     /// The attempt's workers that have an open session, with its number.
     pub(crate) present: &'a [(WorkerRef, u64)],
+    /// How many workers the attempt is placed on.
+    pub(crate) placed: usize,
     /// The machine's clock.
     pub(crate) clock_ms: u64,
 }
@@ -130,26 +133,38 @@ impl Coordinator {
         actions.extend(self.report_committed(look));
         match &self.stage {
             Stage::Idle => actions.extend(self.begin_or_clear(look)),
-            Stage::Collecting(pending) => {
-                let gone = look.job.pending.as_ref().map(|p| p.id) != Some(pending.id);
-                let (id, begun_ms) = (pending.id, pending.begun_ms);
-                if gone {
-                    self.stage = Stage::Idle;
-                    actions.push(Action::AnnounceAborted(id));
-                } else if look.clock_ms >= begun_ms + timeout_ms(look.graph) {
-                    actions.extend(self.give_up(id, "timed out", true));
-                }
-            }
+            Stage::Collecting(..) => actions.extend(self.still_collecting(look)),
             Stage::Beginning | Stage::Completing(_) | Stage::Aborting => {}
         }
         actions
+    }
+
+    fn still_collecting(&mut self, look: &Look<'_>) -> Option<Action> {
+        let Stage::Collecting(pending, sessions) = &self.stage else {
+            return None;
+        };
+        let id = pending.id;
+        if look.job.pending.as_ref().map(|pending| pending.id) != Some(id) {
+            self.stage = Stage::Idle;
+            return Some(Action::AnnounceAborted(id));
+        }
+        let broke = |session: &&(WorkerRef, u64)| !look.present.contains(session);
+        if let Some((worker, _)) = sessions.iter().find(broke) {
+            // Trigger or acknowledgements may be lost with it, and its alignments are cancelled.
+            let cause = format!("the session of worker {worker} ended");
+            return self.give_up(id, &cause, false);
+        }
+        if look.clock_ms >= pending.begun_ms + timeout_ms(look.graph) {
+            return self.give_up(id, "timed out", true);
+        }
+        None
     }
 
     /// When to look again, by the machine's clock.
     pub(crate) fn next_look_ms(&self, look: &Look<'_>) -> Option<u64> {
         match &self.stage {
             Stage::Idle if look.job.state == JobState::Running => self.due_ms(look),
-            Stage::Collecting(pending) => Some(pending.begun_ms + timeout_ms(look.graph)),
+            Stage::Collecting(pending, _) => Some(pending.begun_ms + timeout_ms(look.graph)),
             Stage::Idle | Stage::Beginning | Stage::Completing(_) | Stage::Aborting => None,
         }
     }
@@ -199,7 +214,9 @@ impl Coordinator {
             // Its `BeginCheckpoint` was applied although the answer got lost: nobody writes it.
             return self.give_up(stray.id, "its begin was not confirmed", false);
         }
-        if self.due_ms(look)? > look.clock_ms {
+        // Without one of its workers it could never be complete.
+        let whole = look.present.len() == look.placed;
+        if !whole || self.due_ms(look)? > look.clock_ms {
             return None;
         }
         self.stage = Stage::Beginning;
@@ -216,11 +233,31 @@ impl Coordinator {
         })
     }
 
-    /// `BeginCheckpoint` is applied.
+    /// `BeginCheckpoint` is applied; answer the trigger with `triggered`.
     pub(crate) fn begun(&mut self, pending: Pending) -> Option<Action> {
-        let beginning = self.stage == Stage::Beginning;
-        self.stage = Stage::Collecting(pending.clone());
-        beginning.then_some(Action::Trigger(pending))
+        if self.stage != Stage::Beginning {
+            return None;
+        }
+        self.stage = Stage::Collecting(pending.clone(), BTreeSet::new());
+        Some(Action::Trigger(pending))
+    }
+
+    /// The trigger is queued in these sessions; `None`: a worker has none.
+    pub(crate) fn triggered(
+        &mut self,
+        sessions: Option<BTreeSet<(WorkerRef, u64)>>,
+    ) -> Option<Action> {
+        let Stage::Collecting(pending, into) = &mut self.stage else {
+            return None;
+        };
+        let id = pending.id;
+        match sessions {
+            Some(sessions) => {
+                *into = sessions;
+                None
+            }
+            None => self.give_up(id, "a worker has no session", false),
+        }
     }
 
     /// `BeginCheckpoint` was refused or its outcome is unknown.
@@ -236,7 +273,7 @@ impl Coordinator {
         task: TaskId,
         handle: SubtaskHandle,
     ) -> Option<Action> {
-        let Stage::Collecting(pending) = &mut self.stage else {
+        let Stage::Collecting(pending, _) = &mut self.stage else {
             return None;
         };
         if pending.id != id || !self.tasks.contains(&task) {
@@ -261,7 +298,7 @@ impl Coordinator {
         task: &TaskId,
         cause: &str,
     ) -> Option<Action> {
-        let Stage::Collecting(pending) = &self.stage else {
+        let Stage::Collecting(pending, _) = &self.stage else {
             return None;
         };
         if pending.id != id || !self.tasks.contains(task) {
@@ -277,20 +314,27 @@ impl Coordinator {
         self.retry_ms = 0;
     }
 
-    /// `_metadata` could not be written, or `CompleteCheckpoint` was refused.
-    pub(crate) fn not_completed(&mut self, cause: &str) -> Option<Action> {
+    /// `_metadata` could not be written (which counts), or `CompleteCheckpoint` got no good answer.
+    /// In the latter case it may still be applied: the abort that follows it in the log is refused then.
+    pub(crate) fn not_completed(&mut self, cause: &str, counts: bool) -> Option<Action> {
         let Stage::Completing(pending) = &self.stage else {
             return None;
         };
         let id = pending.id;
-        self.give_up(id, cause, true)
+        self.give_up(id, cause, counts)
     }
 
-    /// `AbortCheckpoint` is applied, or was refused because the log knew already.
-    pub(crate) fn aborted(&mut self, id: CheckpointId, clock_ms: u64) -> Action {
+    /// How the proposed `AbortCheckpoint` ended. Only an applied one may be announced: a refused one can
+    /// mean that the checkpoint is complete. If the outcome is unknown the next look sees what the log has.
+    pub(crate) fn aborted(
+        &mut self,
+        id: CheckpointId,
+        applied: bool,
+        clock_ms: u64,
+    ) -> Option<Action> {
         self.stage = Stage::Idle;
         self.retry_ms = clock_ms + RETRY_PAUSE_MS;
-        Action::AnnounceAborted(id)
+        applied.then_some(Action::AnnounceAborted(id))
     }
 
     /// A sink subtask has committed everything that this checkpoint lists for it.
@@ -349,7 +393,7 @@ impl Coordinator {
     /// The checkpoint that workers may be writing.
     pub(crate) fn pending_id(&self) -> Option<CheckpointId> {
         match &self.stage {
-            Stage::Collecting(pending) | Stage::Completing(pending) => Some(pending.id),
+            Stage::Collecting(pending, _) | Stage::Completing(pending) => Some(pending.id),
             Stage::Idle | Stage::Beginning | Stage::Aborting => None,
         }
     }

@@ -2,7 +2,8 @@ use regent_protocol::v1::SubtaskHandle;
 use regent_protocol::v1::subtask_handle::State;
 use regent_state::Command;
 use regent_state::command::{
-    AttemptFailed, CheckpointKind, FailureKind, RequestSavepoint, SinksCommitted, StopJob,
+    AbortCheckpoint, AttemptFailed, CheckpointKind, CheckpointPointer, CompleteCheckpoint,
+    FailureKind, RequestSavepoint, SinksCommitted, StopJob,
 };
 use regent_state::ids::{CheckpointId, WorkerRef};
 
@@ -41,6 +42,7 @@ impl Play {
             graph: &facts.graph,
             all_finished: self.all_finished,
             present: &self.present,
+            placed: 2,
             clock_ms: self.env.clock_ms,
         };
         self.coordinator.look(&look)
@@ -71,6 +73,8 @@ impl Play {
         };
         let action = self.coordinator.begun(pending.clone());
         assert_eq!(action, Some(Action::Trigger(pending.clone())));
+        let sessions = Some(self.present.iter().cloned().collect());
+        assert_eq!(self.coordinator.triggered(sessions), None);
         pending
     }
 
@@ -152,8 +156,10 @@ fn a_timeout_counts_and_is_announced_after_its_entry() {
     };
     assert_eq!(play.after(1), [abort]);
     assert_eq!(play.ack_all(pending.id), None, "too late");
-    let announced = play.coordinator.aborted(pending.id, play.env.clock_ms);
-    assert_eq!(announced, Action::AnnounceAborted(pending.id));
+    let announced = play
+        .coordinator
+        .aborted(pending.id, true, play.env.clock_ms);
+    assert_eq!(announced, Some(Action::AnnounceAborted(pending.id)));
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn a_metadata_file_that_cannot_be_written_aborts() {
     play.after(1_000);
     let pending = play.begin(CheckpointKind::Checkpoint);
     assert!(play.ack_all(pending.id).is_some());
-    let abort = play.coordinator.not_completed("disk full");
+    let abort = play.coordinator.not_completed("disk full", true);
     let cause = "disk full".into();
     assert_eq!(
         abort,
@@ -300,7 +306,8 @@ fn the_last_checkpoint_ignores_interval_and_is_taken_again_until_it_completes() 
             counts: true,
         },
     ));
-    play.coordinator.aborted(pending.id, play.env.clock_ms);
+    play.coordinator
+        .aborted(pending.id, true, play.env.clock_ms);
     assert!(play.after(499).is_empty());
     assert_eq!(play.after(1), [Action::Begin(CheckpointKind::Final)]);
     // A job without exactly-once sinks needs none.
@@ -351,4 +358,125 @@ fn savepoints_and_stops_are_taken_at_once() {
         drain: false,
     }));
     assert_eq!(play.look(), [Action::Begin(CheckpointKind::StopSavepoint)]);
+}
+
+#[test]
+fn a_session_that_ends_meanwhile_gives_it_up_uncounted_and_another_begins() {
+    for present in [vec![(tm(1, 1), 1)], vec![(tm(1, 1), 1), (tm(2, 1), 9)]] {
+        let mut play = Play::new(SinkKind::Blackhole);
+        play.after(1_000);
+        let pending = play.begin(CheckpointKind::Checkpoint);
+        play.present = present;
+        let actions = play.look();
+        let [
+            Action::Abort {
+                id, counts: false, ..
+            },
+        ] = actions[..]
+        else {
+            panic!("{actions:?}");
+        };
+        assert_eq!(id, pending.id);
+        let token = play.env.machine.job(JOB).unwrap().token.unwrap();
+        let cause = "x".to_owned();
+        let abort = AbortCheckpoint {
+            job: JOB,
+            token,
+            id,
+            cause,
+            counts: false,
+        };
+        play.env.leader(Command::AbortCheckpoint(abort));
+        play.coordinator.aborted(id, true, play.env.clock_ms);
+        let whole = play.present.len() == 2;
+        let again = play.after(1_000);
+        assert_eq!(
+            again.contains(&Action::Begin(CheckpointKind::Checkpoint)),
+            whole
+        );
+    }
+}
+
+#[test]
+fn a_trigger_that_finds_no_session_gives_it_up_uncounted() {
+    let mut play = Play::new(SinkKind::Blackhole);
+    play.after(1_000);
+    let pending = play.begin(CheckpointKind::Checkpoint);
+    let Some(Action::Abort {
+        id, counts: false, ..
+    }) = play.coordinator.triggered(None)
+    else {
+        panic!("kept");
+    };
+    assert_eq!(id, pending.id);
+}
+
+#[test]
+fn nothing_begins_while_a_worker_is_away() {
+    let mut play = Play::new(SinkKind::Blackhole);
+    let away = play.present.pop().unwrap();
+    assert!(play.after(5_000).is_empty());
+    play.present.push(away);
+    assert_eq!(play.look(), [Action::Begin(CheckpointKind::Checkpoint)]);
+}
+
+#[test]
+fn an_abort_that_came_after_the_completion_is_not_announced() {
+    let mut play = Play::new(SinkKind::ExactlyOnce);
+    play.all_finished = true;
+    play.look();
+    let pending = play.begin(CheckpointKind::Final);
+    assert!(play.ack_all(pending.id).is_some());
+    // The completion is applied although its answer was lost; the abort behind it is refused.
+    let abort = play.coordinator.not_completed("outcome unknown", false);
+    assert!(matches!(abort, Some(Action::Abort { counts: false, .. })));
+    let token = play.env.machine.job(JOB).unwrap().token.unwrap();
+    let pointer = CheckpointPointer {
+        path: pending.path.clone(),
+        metadata_len: 1,
+        metadata_crc: 2,
+        size_bytes: 3,
+        duration_ms: 4,
+        files: 0,
+        has_transactions: true,
+    };
+    let (job, id, sinks_committed_through) = (JOB, pending.id, None);
+    let complete = CompleteCheckpoint {
+        job,
+        token,
+        id,
+        pointer,
+        sinks_committed_through,
+    };
+    play.env.leader(Command::CompleteCheckpoint(complete));
+    assert_eq!(
+        play.coordinator
+            .aborted(pending.id, false, play.env.clock_ms),
+        None
+    );
+    let announced = play.look();
+    assert_eq!(announced.len(), 2);
+    assert!(
+        announced
+            .iter()
+            .all(|one| matches!(one, Action::AnnounceCompleted { .. }))
+    );
+}
+
+#[test]
+fn an_abort_of_unknown_outcome_is_proposed_again() {
+    let mut play = Play::new(SinkKind::Blackhole);
+    play.after(1_000);
+    let pending = play.begin(CheckpointKind::Checkpoint);
+    play.after(5_000);
+    assert_eq!(
+        play.coordinator
+            .aborted(pending.id, false, play.env.clock_ms),
+        None
+    );
+    let again = play.look();
+    assert!(
+        matches!(again[..], [Action::Abort { counts: false, .. }]),
+        "{again:?}"
+    );
 }

@@ -22,7 +22,9 @@ pub(crate) async fn remove(objects: &Objects, work: &Work) -> Result<(), String>
             .await
             .map_err(text)?,
         Removal::Names(names) => remove_names(objects, &location, &names).await?,
-        Removal::Savepoint => remove_savepoint(objects, &location).await?,
+        Removal::Savepoint => {
+            remove_savepoint(objects, &location, artefact.owner.is_some()).await?;
+        }
     }
     if work.owner_ended {
         remove_parents(objects, artefact, &location).await;
@@ -45,12 +47,14 @@ async fn remove_names(objects: &Objects, dir: &Location, names: &[String]) -> Re
     Ok(())
 }
 
-async fn remove_savepoint(objects: &Objects, dir: &Location) -> Result<(), String> {
+async fn remove_savepoint(objects: &Objects, dir: &Location, ours: bool) -> Result<(), String> {
     let metadata = dir.join(METADATA_NAME).map_err(text)?;
     let bytes = match objects.get(&metadata, DELETE_LIMIT).await {
         Ok(bytes) => bytes,
-        // `_metadata` goes last, so without it only the directory can be left.
-        Err(ObjectError::NotFound { .. }) => return remove_if_empty(objects, dir).await,
+        // `_metadata` goes last, so without it only the directory can be left. One that this cluster
+        // did not make stays.
+        Err(ObjectError::NotFound { .. }) if ours => return remove_if_empty(objects, dir).await,
+        Err(ObjectError::NotFound { .. }) => return Ok(()),
         Err(error) => return Err(text(error)),
     };
     let decoded = decode_metadata(&bytes).map_err(text)?;

@@ -310,3 +310,23 @@ async fn a_savepoint_keeps_files_that_are_not_its_own() {
     act::remove(&objects, &disposed).await.unwrap();
     assert!(!dir.exists());
 }
+
+#[tokio::test]
+async fn a_foreign_directory_without_metadata_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("mistyped");
+    std::fs::create_dir(&dir).unwrap();
+    let mut typo = work(
+        ArtefactKind::Savepoint {
+            id: None,
+            completed: true,
+        },
+        &dir,
+    );
+    typo.artefact = std::sync::Arc::new(Artefact {
+        owner: None,
+        ..Artefact::clone(&typo.artefact)
+    });
+    act::remove(&Objects::new(), &typo).await.unwrap();
+    assert!(dir.exists());
+}

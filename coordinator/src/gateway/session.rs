@@ -102,7 +102,7 @@ async fn serve(rule: Arc<Rule>, key: SessionKey, mut reports: Streaming<v1::Work
         rule.hub.heard(&key);
         let go_on = match report {
             Report::Heartbeat(beat) => {
-                rule.hub.measured(beat.metrics);
+                rule.hub.measured(&key, beat.metrics);
                 heartbeats.try_send(beat.sequence).is_ok()
             }
             other => take(&rule.hub, &key, other),
@@ -153,10 +153,7 @@ async fn answer(rule: Arc<Rule>, key: SessionKey, mut beats: tokio::sync::mpsc::
         }
         rule.hub.lease_granted(&key);
         for sequence in waiting {
-            rule.hub.send(
-                &key.worker,
-                Order::Heartbeat(v1::HeartbeatAnswer { sequence }),
-            );
+            rule.hub.answer(&key, sequence);
         }
     }
 }

@@ -9,18 +9,22 @@ use std::time::Duration;
 
 use regent_protocol::v1;
 use regent_protocol::v1::leader_message::Message as Order;
-use regent_state::ids::{Epoch, WorkerRef};
+use regent_state::ids::{Epoch, JobId, WorkerRef};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::seen::{Moment, Phase, Seen, WorkerSeen};
+use crate::config::Workers;
 use crate::wire::{self, AttemptRef, TaskId};
 
 /// Orders that may wait in one session; a worker that doesn't take them is disconnected.
 const ORDERS_MAX: usize = 4_096;
 /// Events for the checkpoint coordinators that may wait.
 const EVENTS_MAX: usize = 16_384;
+/// Heartbeats that may fail to come, and the least time for that: a busy machine is no dead one.
+const SILENT_BEATS: u32 = 4;
+const SILENCE_MIN: Duration = Duration::from_secs(2);
 /// Path inspections that may be outstanding.
 const INSPECTIONS_MAX: usize = 256;
 
@@ -50,6 +54,8 @@ struct Inner {
     metrics: BTreeMap<(AttemptRef, TaskId), v1::TaskMetrics>,
     inspections: BTreeMap<u64, oneshot::Sender<v1::PathsInspected>>,
     commits: Vec<v1::CommitOnlyDone>,
+    /// Why output of an ended job is not committed yet.
+    commit_problems: BTreeMap<JobId, String>,
     sessions: u64,
     requests: u64,
     closed: bool,
@@ -58,6 +64,9 @@ struct Inner {
 /// The meeting place of one reign.
 pub(crate) struct Hub {
     epoch: Epoch,
+    lease: Duration,
+    /// A session over which nothing comes for this long counts as broken.
+    silence: Duration,
     began: Instant,
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
@@ -74,7 +83,11 @@ impl std::fmt::Debug for Hub {
 
 impl Hub {
     /// The hub of this reign, and the queue of what workers tell the checkpoint coordinators.
-    pub(crate) fn new(epoch: Epoch, began: Instant) -> (Self, mpsc::Receiver<CheckpointEvent>) {
+    pub(crate) fn new(
+        epoch: Epoch,
+        began: Instant,
+        workers: &Workers,
+    ) -> (Self, mpsc::Receiver<CheckpointEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let inner = Inner {
             seen: Seen::default(),
@@ -82,6 +95,7 @@ impl Hub {
             metrics: BTreeMap::new(),
             inspections: BTreeMap::new(),
             commits: Vec::new(),
+            commit_problems: BTreeMap::new(),
             sessions: 0,
             requests: 0,
             closed: false,
@@ -89,6 +103,8 @@ impl Hub {
         let changes = watch::Sender::new(0);
         let hub = Self {
             epoch,
+            lease: workers.lease,
+            silence: (workers.heartbeat * SILENT_BEATS).max(SILENCE_MIN),
             began,
             inner: Mutex::new(inner),
             changes,
@@ -119,7 +135,8 @@ impl Hub {
 
     /// What has been seen so far; a clone that shares the bulky parts.
     pub(crate) fn seen(&self) -> Seen {
-        self.lock().seen.clone()
+        let now = self.now();
+        self.lock().seen.shown(now, self.silence)
     }
 
     /// Latest figures of the tasks of an attempt.
@@ -167,16 +184,15 @@ impl Hub {
         if inner.closed {
             return Err(not_leading());
         }
-        if let Some(highest) = inner.seen.outdated(&worker) {
+        let new = worker_seen(register, inner.sessions + 1, now, tasks);
+        if let Some(why) = inner.seen.refuses(&worker.worker, &new, now, self.lease) {
             return Err(Status::failed_precondition(format!(
-                "worker {worker}: incarnation {highest} has registered already; if two workers share \
-                 this id, give one of them another worker-id"
+                "worker {worker}: {why}; if two workers share this id, give one another worker-id"
             )));
         }
         inner.sessions += 1;
         let session = inner.sessions;
-        let seen = worker_seen(register, session, now, tasks);
-        inner.seen.register(worker.worker.clone(), seen);
+        inner.seen.register(worker.worker.clone(), new);
         inner
             .outgoing
             .insert(worker.worker.clone(), (session, outgoing));
@@ -197,6 +213,8 @@ impl Hub {
         if current == Some(key.session) {
             inner.outgoing.remove(&key.worker.worker);
         }
+        let Inner { seen, metrics, .. } = &mut *inner;
+        metrics.retain(|(attempt, _), _| seen.is_held(attempt));
         drop(inner);
         self.changed();
     }
@@ -232,12 +250,22 @@ impl Hub {
         }
     }
 
-    /// Figures that came with a heartbeat.
-    pub(crate) fn measured(&self, metrics: Vec<v1::TaskMetrics>) {
+    /// Figures that came with a heartbeat; those of tasks that the worker never reported are ignored.
+    pub(crate) fn measured(&self, key: &SessionKey, metrics: Vec<v1::TaskMetrics>) {
         let mut inner = self.lock();
+        let Some(seen) = inner.seen.session_mut(&key.worker.worker, key.session) else {
+            return;
+        };
+        let held = Arc::clone(&seen.tasks);
         for one in metrics {
             let attempt = wire::attempt_from(one.attempt.as_ref());
-            if let (Some(attempt), Some(task)) = (attempt, wire::task_from(one.task.as_ref())) {
+            let (Some(attempt), Some(task)) = (attempt, wire::task_from(one.task.as_ref())) else {
+                continue;
+            };
+            if held
+                .get(&attempt)
+                .is_some_and(|tasks| tasks.contains_key(&task))
+            {
                 inner.metrics.insert((attempt, task), one);
             }
         }
@@ -274,6 +302,21 @@ impl Hub {
         self.changed();
     }
 
+    /// For the user who asks why a result isn't clean.
+    pub(crate) fn note_commit_problem(&self, job: JobId, cause: String) {
+        self.lock().commit_problems.insert(job, cause);
+    }
+
+    /// Why the job's output is not committed yet, if that failed.
+    pub(crate) fn commit_problem(&self, job: JobId) -> Option<String> {
+        self.lock().commit_problems.get(&job).cloned()
+    }
+
+    /// Forgets the problems of jobs for which this doesn't hold.
+    pub(crate) fn keep_commit_problems(&self, wanted: impl Fn(JobId) -> bool) {
+        self.lock().commit_problems.retain(|job, _| wanted(*job));
+    }
+
     /// Takes the answers to `CommitOnly` that came since the last call.
     pub(crate) fn take_commits(&self) -> Vec<v1::CommitOnlyDone> {
         std::mem::take(&mut self.lock().commits)
@@ -290,6 +333,28 @@ impl Hub {
         // Full or closed: without this session's queue its stream ends and the worker comes again.
         inner.outgoing.remove(&worker.worker);
         None
+    }
+
+    /// Answers a heartbeat in the session that it came in; never in a later one, where the same number
+    /// belongs to a heartbeat that was sent after the round that confirmed this one.
+    pub(crate) fn answer(&self, key: &SessionKey, sequence: u64) {
+        let inner = self.lock();
+        let Some((session, outgoing)) = inner.outgoing.get(&key.worker.worker) else {
+            return;
+        };
+        if *session == key.session {
+            let beat = Order::Heartbeat(v1::HeartbeatAnswer { sequence });
+            // A queue that is full ends the session with the next order.
+            outgoing.try_send(Ok(self.order(beat))).ok();
+        }
+    }
+
+    /// Ends the worker's session: it comes again and reports everything it holds.
+    pub(crate) fn disconnect(&self, worker: &WorkerRef) {
+        let mut inner = self.lock();
+        if inner.seen.worker(worker).is_some() {
+            inner.outgoing.remove(&worker.worker);
+        }
     }
 
     fn order(&self, order: Order) -> v1::LeaderMessage {

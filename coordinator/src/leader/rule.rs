@@ -42,7 +42,7 @@ pub(crate) enum Refused {
 
 impl Rule {
     pub(crate) fn new(node: &Node, reign: Reign) -> (Self, mpsc::Receiver<CheckpointEvent>) {
-        let (hub, events) = Hub::new(reign.epoch, Instant::now());
+        let (hub, events) = Hub::new(reign.epoch, Instant::now(), &node.config.workers);
         let rule = Self {
             hub,
             config: Arc::clone(&node.config),
@@ -87,10 +87,12 @@ impl Rule {
         command: Command,
     ) -> Result<Response, Refused> {
         let line = command.to_string();
-        let proposed = self
-            .replica
-            .propose_as_leader(&self.reign, actor, command)
-            .await;
+        let proposing = self.replica.propose_as_leader(&self.reign, actor, command);
+        let proposed = tokio::select! {
+            // The entry may be under way; the epoch fences it, and the next leader plans anew.
+            () = self.stop.cancelled() => Err(ProposeError::NotLeader { leader: None }),
+            proposed = proposing => proposed,
+        };
         let answer = match proposed {
             Ok(proposed) => proposed.response.into_result().map_err(Refused::Rejected),
             Err(error) => Err(Refused::from(error)),

@@ -199,7 +199,12 @@ impl Seen {
         };
         self.former.insert(name, former);
         if self.former.len() > REMEMBERED_MAX {
-            self.former.pop_first();
+            let oldest = self
+                .former
+                .iter()
+                .min_by_key(|(_, former)| former.lease_from);
+            let oldest = oldest.map(|(name, _)| name.clone());
+            oldest.and_then(|name| self.former.remove(&name));
         }
     }
 
@@ -234,10 +239,51 @@ impl Seen {
             .filter(|seen| seen.session == session)
     }
 
-    /// Whether a registration under this incarnation comes too late.
-    pub(crate) fn outdated(&self, of: &WorkerRef) -> Option<u64> {
-        let highest = self.workers.get(&of.worker)?.incarnation;
-        (of.incarnation < highest).then_some(highest)
+    /// Why this registration is not to be taken, if so: a lower incarnation, or another home under the
+    /// same name while the first may still act.
+    pub(crate) fn refuses(
+        &self,
+        worker: &str,
+        new: &WorkerSeen,
+        now: Moment,
+        lease: Duration,
+    ) -> Option<String> {
+        let known = self.workers.get(worker)?;
+        if new.incarnation < known.incarnation {
+            return Some(format!(
+                "incarnation {} has registered already",
+                known.incarnation
+            ));
+        }
+        let same_home = known.machine_id == new.machine_id && known.data_dir == new.data_dir;
+        let of = WorkerRef {
+            worker: worker.to_owned(),
+            incarnation: new.incarnation,
+        };
+        let twin = new.incarnation == known.incarnation && !same_home;
+        (twin && !self.cannot_act(&of, now, lease)).then(|| {
+            let (machine, dir) = (&known.machine_id, &known.data_dir);
+            format!("another process of that incarnation is registered from {dir} on {machine}")
+        })
+    }
+
+    /// What a reader is shown at this moment: a session over which nothing came for `silence` counts as
+    /// broken since then. It is whole again as soon as something comes.
+    pub(crate) fn shown(&self, now: Moment, silence: Duration) -> Self {
+        let mut shown = self.clone();
+        for worker in shown.workers.values_mut().filter(|worker| worker.present()) {
+            let silent_at = worker.last_heard + silence;
+            if now >= silent_at {
+                worker.broke_at = Some(silent_at);
+            }
+        }
+        shown
+    }
+
+    /// Whether some worker with an open session holds tasks of this attempt.
+    pub(crate) fn is_held(&self, attempt: &AttemptRef) -> bool {
+        let mut present = self.workers.values().filter(|worker| worker.present());
+        present.any(|worker| worker.tasks.contains_key(attempt))
     }
 }
 

@@ -13,7 +13,7 @@ fn tm(incarnation: u64) -> WorkerRef {
     }
 }
 
-pub(crate) fn worker(incarnation: u64, session: u64) -> WorkerSeen {
+fn worker(incarnation: u64, session: u64) -> WorkerSeen {
     WorkerSeen {
         incarnation,
         machine_id: "machine".into(),
@@ -91,6 +91,64 @@ fn deaths_are_of_incarnations_and_are_kept_for_those_that_never_registered() {
     seen.died(tm(2), secs(1));
     assert_eq!(seen.presence(&tm(2)), Presence::Dead);
     assert_eq!(seen.presence(&tm(3)), Presence::Present);
-    assert_eq!(seen.outdated(&tm(2)), Some(3));
-    assert_eq!(seen.outdated(&tm(3)), None);
+}
+
+#[test]
+fn a_lower_incarnation_and_a_twin_from_elsewhere_are_refused() {
+    let mut seen = seen(3, 1);
+    let refused = |seen: &Seen, new: &WorkerSeen, now| seen.refuses("tm-1", new, now, LEASE);
+    assert!(refused(&seen, &worker(2, 2), secs(1)).is_some());
+    assert!(
+        refused(&seen, &worker(3, 2), secs(1)).is_none(),
+        "the same process again"
+    );
+    assert!(refused(&seen, &worker(4, 2), secs(1)).is_none());
+    let twin = WorkerSeen {
+        data_dir: "/else".into(),
+        ..worker(3, 2)
+    };
+    assert!(refused(&seen, &twin, secs(1)).is_some());
+    seen.broke("tm-1", 1, secs(1));
+    assert!(
+        refused(&seen, &twin, secs(11)).is_some(),
+        "the first may still act"
+    );
+    assert!(
+        refused(&seen, &twin, secs(12)).is_none(),
+        "its lease is over"
+    );
+}
+
+#[test]
+fn a_silent_session_is_shown_as_broken_until_something_comes() {
+    let mut seen = seen(3, 1);
+    let silence = secs(2);
+    assert_eq!(
+        seen.shown(secs(2), silence).presence(&tm(3)),
+        Presence::Present
+    );
+    let broken = Presence::Broken { since: secs(3) };
+    assert_eq!(seen.shown(secs(5), silence).presence(&tm(3)), broken);
+    seen.session_mut("tm-1", 1).unwrap().last_heard = secs(5);
+    assert_eq!(
+        seen.shown(secs(5), silence).presence(&tm(3)),
+        Presence::Present
+    );
+}
+
+#[test]
+fn of_too_many_former_incarnations_the_one_with_the_oldest_lease_is_forgotten() {
+    let mut seen = Seen::default();
+    for incarnation in 1..=(REMEMBERED_MAX as u64 + 2) {
+        // The highest incarnations were granted their lease first.
+        let lease_from = Duration::from_millis(1_000_000 - incarnation);
+        let new = WorkerSeen {
+            data_dir: format!("/{incarnation}"),
+            lease_from,
+            ..worker(incarnation, 1)
+        };
+        seen.register("tm-1".into(), new);
+    }
+    assert!(seen.former.contains_key(&tm(1)));
+    assert!(!seen.former.contains_key(&tm(REMEMBERED_MAX as u64 + 1)));
 }

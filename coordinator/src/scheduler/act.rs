@@ -63,6 +63,11 @@ impl Hands {
                 .job(*job)
                 .is_some_and(|job| job.uncommitted().is_some())
         });
+        self.rule.hub.keep_commit_problems(|job| {
+            machine
+                .job(job)
+                .is_some_and(|job| job.uncommitted().is_some())
+        });
         for done in self.rule.hub.take_commits() {
             self.note_commit(&done);
         }
@@ -81,6 +86,7 @@ impl Hands {
             return;
         }
         tracing::warn!(%job, checkpoint = done.checkpoint_id, error = %done.error, "commit failed");
+        self.rule.hub.note_commit_problem(job, done.error.clone());
         let again_at = self.rule.hub.now() + AGAIN_PAUSE;
         *commit = Commit::Failed { again_at };
     }
@@ -137,6 +143,10 @@ impl Hands {
             }
             (Step::Cancel { attempt, worker }, _) => self.cancel(attempt, worker),
             (Step::Forget { attempts, worker }, _) => self.forget(&attempts, &worker),
+            (Step::Disconnect { worker }, _) => {
+                tracing::warn!(%worker, "says nothing of what it was ordered; its session ends");
+                self.rule.hub.disconnect(&worker);
+            }
             (Step::Inspect { worker }, Some(facts)) => self.inspect(facts, &worker),
             (Step::CommitOnly { checkpoint, worker }, Some(facts)) => {
                 self.commit_only(view, facts, checkpoint, worker);
@@ -152,9 +162,7 @@ impl Hands {
         let Some(deploy) = deploy else { return };
         if let Some(session) = self.rule.hub.send(&worker, Order::Deploy(deploy)) {
             let now = self.rule.hub.now();
-            self.memory
-                .ordered
-                .insert((attempt.token, worker, session), now);
+            self.memory.ordered.insert((attempt, worker, session), now);
         }
     }
 

@@ -11,7 +11,7 @@ use regent_state::model::{JobState, Wanted};
 
 use super::leftovers;
 use super::plan::{Plan, Step};
-use super::slots::offers_all;
+use super::slots::offers_sinks;
 use super::standing::{BROKEN_GRACE, UNHEARD_GRACE, expected};
 use super::world::{Commit, Facts, World};
 use crate::leader::seen::{Moment, Presence};
@@ -105,7 +105,7 @@ pub(crate) fn plan_commit(world: &World<'_>, facts: &Facts, plan: &mut Plan) {
                 .workers
                 .iter()
                 .filter(|(_, worker)| worker.present());
-            let able = present.find(|(_, worker)| offers_all(&facts.graph, Some(worker)));
+            let able = present.find(|(_, worker)| offers_sinks(&facts.graph, Some(worker)));
             if let Some((name, worker)) = able {
                 let (worker, incarnation) = (name.clone(), worker.incarnation);
                 let worker = regent_state::ids::WorkerRef {

@@ -14,7 +14,7 @@ use regent_state::model::{Attempt, Job, JobState};
 
 use super::plan::{Plan, Step};
 use super::slots::attempt_ref;
-use super::standing::expected;
+use super::standing::{DEPLOY_GRACE, expected};
 use super::world::{Facts, World};
 use crate::leader::seen::{Phase, Presence, WorkerSeen};
 use crate::wire::{AttemptRef, TaskId};
@@ -81,11 +81,41 @@ pub(crate) fn plan_worker<'a>(
         }
         plan_cancel(world, &worker, seen.session, *attempt, plan);
     }
+    plan_unreported(world, &worker, seen, &lookup, plan);
     if !forget.is_empty() {
         plan.steps.push(Step::Forget {
             attempts: forget,
             worker,
         });
+    }
+}
+
+/// Orders of this session of which the worker has reported nothing, and which nobody wants any more:
+/// cancelled too. If even that gets no word, a new session has to tell what the worker holds.
+fn plan_unreported<'a>(
+    world: &World<'_>,
+    worker: &WorkerRef,
+    seen: &WorkerSeen,
+    lookup: &impl Fn(&AttemptRef) -> (Option<&'a Job>, Option<&'a Attempt>),
+    plan: &mut Plan,
+) {
+    for ((attempt, of, session), at) in &world.memory.ordered {
+        if of != worker || *session != seen.session || seen.tasks.contains_key(attempt) {
+            continue;
+        }
+        let (job, known) = lookup(attempt);
+        match title(job, known, worker) {
+            Title::Wanted | Title::Unknown => {}
+            Title::Unwanted if world.now >= *at + DEPLOY_GRACE => {
+                plan.steps.push(Step::Disconnect {
+                    worker: worker.clone(),
+                });
+            }
+            Title::Unwanted => {
+                plan_cancel(world, worker, seen.session, *attempt, plan);
+                plan.wake_at(*at + DEPLOY_GRACE);
+            }
+        }
     }
 }
 
@@ -140,7 +170,7 @@ pub(crate) fn holds(world: &World<'_>, worker: &WorkerRef, attempt: &AttemptRef)
             world
                 .memory
                 .ordered
-                .contains_key(&(attempt.token, worker.clone(), session))
+                .contains_key(&(*attempt, worker.clone(), session))
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) enum Step {
         attempts: Vec<AttemptRef>,
         worker: WorkerRef,
     },
+    /// End the worker's session: it comes again and reports everything it holds.
+    Disconnect { worker: WorkerRef },
     /// Look at the job's paths before its first attempt.
     Inspect { worker: WorkerRef },
     /// Commit what a checkpoint lists, without running anything.
@@ -61,6 +63,7 @@ impl fmt::Display for Step {
             Self::Forget { attempts, worker } => {
                 write!(f, "let {worker} forget {} attempts", attempts.len())
             }
+            Self::Disconnect { worker } => write!(f, "end the session of {worker}"),
             Self::Inspect { worker } => write!(f, "let {worker} inspect paths"),
             Self::CommitOnly { checkpoint, worker } => {
                 write!(f, "let {worker} commit checkpoint {checkpoint}")

@@ -171,6 +171,14 @@ pub(crate) fn offers_all(graph: &JobGraph, worker: Option<&WorkerSeen>) -> bool 
         .all(|vertex| worker.offers(kind_name(vertex.kind), &vertex.operator))
 }
 
+/// Whether the worker has every sink of the graph: all that committing needs.
+pub(crate) fn offers_sinks(graph: &JobGraph, worker: Option<&WorkerSeen>) -> bool {
+    let Some(worker) = worker else { return false };
+    graph
+        .sinks()
+        .all(|vertex| worker.offers(kind_name(vertex.kind), &vertex.operator))
+}
+
 fn missing_offer(graph: &JobGraph, seen: &Seen) -> String {
     let present = || seen.workers.values().filter(|worker| worker.present());
     let missing = graph.vertices.iter().find(|vertex| {

@@ -243,7 +243,7 @@ fn unreported(world: &World<'_>, facts: &Facts, attempt: &Attempt, tally: &Tally
     let mut wake: Option<Moment> = None;
     for worker in &tally.unreported {
         let session = world.seen.worker(worker).map_or(0, |seen| seen.session);
-        let key = (attempt.token, worker.clone(), session);
+        let key = (attempt_ref(attempt), worker.clone(), session);
         let Some(at) = world.memory.ordered.get(&key) else {
             order.push(worker.clone());
             continue;

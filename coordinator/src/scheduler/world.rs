@@ -59,7 +59,7 @@ impl Facts {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory {
     /// `Deploy` orders by session: a new session of the same worker is ordered again if need be.
-    pub(crate) ordered: BTreeMap<(AttemptToken, WorkerRef, u64), Moment>,
+    pub(crate) ordered: BTreeMap<(AttemptRef, WorkerRef, u64), Moment>,
     /// `CancelAttempt` orders.
     pub(crate) cancelled: BTreeMap<(AttemptRef, WorkerRef, u64), Moment>,
     /// Looks at a job's paths before its first attempt.

@@ -12,14 +12,14 @@ fn orders_go_out_only_after_the_entry_and_once_per_session() {
     ];
     assert_eq!(job_steps(&env, &seen, ms(0)), both);
     let mut memory = Memory::default();
-    memory.ordered.insert((token, tm(1, 1), 1), ms(0));
-    memory.ordered.insert((token, tm(2, 1), 2), ms(0));
+    memory.ordered.insert((attempt, tm(1, 1), 1), ms(0));
+    memory.ordered.insert((attempt, tm(2, 1), 2), ms(0));
     assert!(steps(&env, &seen, &memory, ms(1)).is_empty());
     // A new session of the same process that reports nothing is ordered again.
     seen.register("tm-2".into(), worker(1, 9));
     assert_eq!(steps(&env, &seen, &memory, ms(1)), both[1..]);
     // A worker that never takes the order is given up in the end.
-    memory.ordered.insert((token, tm(2, 1), 9), ms(1));
+    memory.ordered.insert((attempt, tm(2, 1), 9), ms(1));
     let late = steps(&env, &seen, &memory, ms(60_001));
     assert!(late[0].contains("did not take the deployment"), "{late:?}");
 }

@@ -91,3 +91,29 @@ fn output_of_a_cancelled_job_is_committed_after_its_end() {
     seen.workers.clear();
     assert!(job_steps(&env, &seen, ms(0)).is_empty());
 }
+
+#[test]
+fn committing_needs_the_sinks_only() {
+    let (mut env, attempt, mut seen) = running(SinkKind::ExactlyOnce);
+    let latest = env.checkpoint(CheckpointKind::Checkpoint, true);
+    env.client(Command::CancelJob(CancelJob { job: JOB }));
+    report(&mut seen, &env, &tm(1, 1), attempt, 0, &Phase::Canceled);
+    report(&mut seen, &env, &tm(2, 1), attempt, 1, &Phase::Canceled);
+    for step in planned(&env, &seen, &Memory::default(), ms(0)).steps {
+        if let Step::Propose(command) = step {
+            env.leader(command);
+        }
+    }
+    for worker in seen.workers.values_mut() {
+        worker.offers = worker
+            .offers
+            .iter()
+            .filter(|offer| offer.kind == "sink")
+            .cloned()
+            .collect();
+    }
+    assert_eq!(
+        job_steps(&env, &seen, ms(0)),
+        [format!("let tm-1#1 commit checkpoint {latest}")]
+    );
+}

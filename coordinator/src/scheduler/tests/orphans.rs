@@ -64,7 +64,7 @@ fn an_attempt_is_over_only_when_nobody_can_act_for_it() {
     // An order on its way may still start tasks.
     let mut fresh = crate::testing::seen(&[tm(1, 1), tm(2, 1)]);
     let mut ordered = Memory::default();
-    ordered.ordered.insert((attempt.token, tm(2, 1), 2), ms(0));
+    ordered.ordered.insert((attempt, tm(2, 1), 2), ms(0));
     assert!(!is_over(&fresh, &ordered, 0));
     assert!(is_over(&fresh, &memory, 0));
     // A silent worker may act until its lease is over.
@@ -129,5 +129,27 @@ fn titles() {
     assert_eq!(
         leftovers::title(Some(job), None, &tm(1, 1)),
         leftovers::Title::Unknown
+    );
+}
+
+#[test]
+fn an_order_that_nobody_wants_any_more_is_cancelled_even_if_it_was_never_reported() {
+    let mut env = Env::with_job(graph(1, SinkKind::Blackhole));
+    let attempt = env.deploy(&[tm(1, 1)]);
+    env.client(Command::CancelJob(CancelJob { job: JOB }));
+    let seen = crate::testing::seen(&[tm(1, 1)]);
+    let mut memory = Memory::default();
+    memory.ordered.insert((attempt, tm(1, 1), 1), ms(0));
+    let cancel = format!("cancel {} on tm-1#1", attempt.token);
+    assert_eq!(worker_steps(&env, &seen, &memory, ms(0)), [cancel]);
+    assert!(
+        job_steps(&env, &seen, ms(0)).len() == 2,
+        "without the order it would be over"
+    );
+    assert!(steps(&env, &seen, &memory, ms(0)).is_empty());
+    memory.cancelled.insert((attempt, tm(1, 1), 1), ms(59_999));
+    assert_eq!(
+        worker_steps(&env, &seen, &memory, ms(60_000)),
+        ["end the session of tm-1#1"]
     );
 }
