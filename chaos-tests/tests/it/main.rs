@@ -4,10 +4,14 @@
 mod bad_input;
 mod bad_rows;
 mod bad_start;
+mod cleanup_verbs;
 mod demo;
+mod edges;
+mod frozen;
 mod leader_kill;
 mod lifecycle;
 mod quorum;
 mod same_id;
+mod savepoints;
 mod worker_kill;
 mod year;
