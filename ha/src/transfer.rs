@@ -15,10 +15,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::TransferError;
 use crate::leadership::Leadership;
+use crate::link::CallError;
 use crate::network::Peers;
 use crate::raft::{RaftHandle, member_of, now};
 use crate::shared::Shared;
-use crate::types::{Member, NodeId, TypeConfig, Vote};
+use crate::types::{Member, Node, NodeId, TypeConfig, Vote};
 use crate::wire;
 
 /// How long the target may need to hold everything once writes wait.
@@ -137,11 +138,13 @@ impl Transfer {
             .transfer_leader(to)
             .await
             .map_err(|e| TransferError::Failed(e.to_string()))?;
-        if let Some(winner) = self.deposed(vote, self.election * 2).await {
+        if let Some(winner) = self.deposed(vote, self.election / 2).await {
             return Ok(winner);
         }
-        // The old leader can't go on: whoever lives among the followers has to.
-        self.rouse_followers(vote).await;
+        // This replica can't go on: whoever lives among the followers has to.
+        if let Some(winner) = self.rouse_followers(vote, to).await {
+            return Ok(winner);
+        }
         self.deposed(vote, self.election * 10)
             .await
             .ok_or_else(|| TransferError::Failed("nobody took over".to_owned()))
@@ -202,28 +205,41 @@ impl Transfer {
         Some(winner)
     }
 
-    async fn rouse_followers(&self, vote: Vote) {
+    /// Tells one follower after the other to stand, the longest log first and the one that failed last.
+    async fn rouse_followers(&self, vote: Vote, failed: NodeId) -> Option<(Member, u64)> {
         let metrics = now(&self.raft.metrics());
-        let deadline = self.peers.deadlines().transfer;
-        for (node_id, node) in metrics.membership_config.nodes() {
-            if *node_id == self.shared.node_id() {
-                continue;
-            }
-            let Ok(link) = self.peers.link(*node_id, node) else {
-                continue;
-            };
-            let request: TransferLeaderRequest<TypeConfig> =
-                TransferLeaderRequest::new(vote, *node_id, None);
-            let told = link
-                .call(deadline, |mut client, caller| {
-                    let message = wire::transfer_to(caller, &request);
-                    async move { client.transfer_leader(message).await }
-                })
-                .await;
-            match told {
-                Ok(_) => return,
+        let matched = |id: &NodeId| metrics.replication.as_ref().and_then(|r| *r.get(id)?);
+        let voters: Vec<NodeId> = metrics.membership_config.voter_ids().collect();
+        let mut others: Vec<(&NodeId, &Node)> = metrics
+            .membership_config
+            .nodes()
+            .filter(|(id, _)| **id != self.shared.node_id() && voters.contains(id))
+            .collect();
+        others.sort_by_key(|(id, _)| (**id == failed, std::cmp::Reverse(matched(id))));
+        for (node_id, node) in others {
+            match self.tell(*node_id, node, vote).await {
+                Ok(()) => {
+                    let winner = self.deposed(vote, self.election / 2).await;
+                    if winner.is_some() {
+                        return winner;
+                    }
+                }
                 Err(error) => tracing::warn!(node_id, %error, "a follower was not roused"),
             }
         }
+        None
+    }
+
+    async fn tell(&self, node_id: NodeId, node: &Node, vote: Vote) -> Result<(), CallError> {
+        let link = self.peers.link(node_id, node)?;
+        let request: TransferLeaderRequest<TypeConfig> =
+            TransferLeaderRequest::new(vote, node_id, None);
+        let deadline = self.peers.deadlines().transfer;
+        link.call(deadline, |mut client, caller| {
+            let message = wire::transfer_to(caller, &request);
+            async move { client.transfer_leader(message).await }
+        })
+        .await
+        .map(drop)
     }
 }
