@@ -61,7 +61,7 @@ impl Attempt {
     ) -> Result<Self, TaskError> {
         let order = Arc::new(order);
         let mut wiring = Wiring::default();
-        let shared = Shared::new(&id, &order, parts);
+        let shared = Shared::new(&id, &order, plan, parts);
         let mut tasks = Vec::new();
         let mut ready = Vec::new();
         for planned in &plan.tasks {
@@ -122,8 +122,13 @@ impl Attempt {
         for ((context, ends), handle) in ready.into_iter().zip(&self.tasks) {
             tokio::spawn(task::run(context, ends, handle.ended.clone()));
         }
+        // An attempt that is let go of meanwhile needs no watching.
+        let attempt = Arc::downgrade(&self);
+        drop(self);
         tokio::time::sleep(OPEN_WITHIN * 2).await;
-        self.fail_unopened();
+        if let Some(attempt) = attempt.upgrade() {
+            attempt.fail_unopened();
+        }
     }
 
     /// A channel that nobody subscribed for by now is as good as broken.
@@ -187,11 +192,17 @@ struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    fn new(id: &'a AttemptId, order: &'a Arc<Deploy>, parts: &'a Parts<'a>) -> Self {
+    fn new(
+        id: &'a AttemptId,
+        order: &'a Arc<Deploy>,
+        plan: &LocalPlan,
+        parts: &'a Parts<'a>,
+    ) -> Self {
         let restore = order.restore.clone().map(|restore| {
             let run = order.attempt.as_ref().and_then(|a| a.run);
             let files = parts.config.files.clone();
-            Arc::new(Checkpoint::new(files, restore, run, &order.vertices))
+            let tasks = plan.tasks.iter().map(|task| task.vertex);
+            Arc::new(Checkpoint::new(files, restore, run, &order.vertices, tasks))
         });
         Self {
             id,

@@ -26,7 +26,8 @@ async fn commit(config: &EngineConfig, order: &CommitOnly) -> Result<(), TaskErr
         .ok_or_else(|| TaskError::task("the order names no checkpoint"))?;
     // The graph may be gone; only the transactions count.
     restore.allow_unclaimed_state = true;
-    let checkpoint = Checkpoint::new(config.files.clone(), restore, order.run, &order.vertices);
+    let (files, tasks) = (config.files.clone(), std::iter::empty());
+    let checkpoint = Checkpoint::new(files, restore, order.run, &order.vertices, tasks);
     let transactions = checkpoint.transactions().await?;
     let effects = Effects::new(config.authority.clone());
     let work = move |effects: &Effects| commit_all(effects, &transactions);

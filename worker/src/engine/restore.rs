@@ -40,27 +40,45 @@ pub(crate) struct Checkpoint {
     restore: Restore,
     run: Option<LogToken>,
     metadata: OnceCell<Arc<CheckpointMetadata>>,
-    states: HashMap<String, OnceCell<Arc<Vec<TaskState>>>>,
+    states: HashMap<String, tokio::sync::Mutex<Shared>>,
     graph: Vec<VertexPlan>,
 }
 
+/// The states of one vertex: read by the first task that asks, dropped with the last, so that they
+/// don't lie beside what was restored from them.
+#[derive(Default)]
+struct Shared {
+    takers: usize,
+    states: Option<Arc<Vec<TaskState>>>,
+}
+
 impl Checkpoint {
-    /// Nothing is read before the first question.
+    /// Nothing is read before the first question. `tasks` names the vertex of each task that will
+    /// ask, by its place in the graph.
     pub(crate) fn new(
         files: Arc<dyn CheckpointFiles>,
         restore: Restore,
         run: Option<LogToken>,
         graph: &[VertexPlan],
+        tasks: impl Iterator<Item = usize>,
     ) -> Self {
+        let mut takers = vec![0; graph.len()];
+        for vertex in tasks {
+            takers[vertex] += 1;
+        }
+        let shared = |(vertex, takers): (&VertexPlan, usize)| {
+            let shared = Shared {
+                takers,
+                states: None,
+            };
+            (vertex.id.clone(), tokio::sync::Mutex::new(shared))
+        };
         Self {
             files,
             restore,
             run,
             metadata: OnceCell::new(),
-            states: graph
-                .iter()
-                .map(|v| (v.id.clone(), OnceCell::new()))
-                .collect(),
+            states: graph.iter().zip(takers).map(shared).collect(),
             graph: graph.to_vec(),
         }
     }
@@ -84,11 +102,11 @@ impl Checkpoint {
         let Some(state) = metadata.vertices.iter().find(|v| v.vertex == vertex.id) else {
             return Ok(None);
         };
-        let Some(cell) = self.states.get(&vertex.id) else {
+        let Some(shared) = self.states.get(&vertex.id) else {
             return Ok(None);
         };
-        let states = cell.get_or_try_init(|| self.read_states(state)).await?;
-        let mut share = cut(states, subtask, vertex.parallelism);
+        let states = self.take(shared, state).await?;
+        let mut share = cut(&states, subtask, vertex.parallelism);
         if self.restore.foreign {
             // What another run wrote is committed, and doesn't count as this run's output.
             share.transactions.clear();
@@ -97,6 +115,22 @@ impl Checkpoint {
             }
         }
         Ok(Some(share))
+    }
+
+    /// The states of a vertex for one more task.
+    async fn take(
+        &self,
+        shared: &tokio::sync::Mutex<Shared>,
+        vertex: &VertexState,
+    ) -> Result<Arc<Vec<TaskState>>, TaskError> {
+        let mut shared = shared.lock().await;
+        let states = match &shared.states {
+            Some(states) => states.clone(),
+            None => self.read_states(vertex).await?,
+        };
+        shared.takers = shared.takers.saturating_sub(1);
+        shared.states = (shared.takers > 0).then(|| states.clone());
+        Ok(states)
     }
 
     /// Every transaction that the checkpoint lists.

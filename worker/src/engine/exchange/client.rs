@@ -22,8 +22,8 @@ use crate::engine::task::{Kill, KillSwitch};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// A peer that is cut off without a word is noticed after the sum of these two.
-const PING_EVERY: Duration = Duration::from_secs(3);
-const PING_WITHIN: Duration = Duration::from_secs(5);
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_WITHIN: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_millis(500);
 /// What the service grants beyond waiting itself, for the way there and back.

@@ -102,10 +102,23 @@ impl SplitReader {
         {
             self.record(&mut columns)?;
         }
+        self.notice_end()?;
         if columns.rows() == 0 {
             return Ok(None);
         }
         columns.finish(&self.plan.schema).map(Some)
+    }
+
+    /// Finds out whether anything is left, so that the end is told with the last rows and not when
+    /// the next row would be due.
+    fn notice_end(&mut self) -> Result<(), TaskError> {
+        if !self.chunks.window().is_empty() || self.position.done {
+            return Ok(());
+        }
+        match self.scan_whole()? {
+            Scan::End => self.finish(),
+            _ => Ok(()),
+        }
     }
 
     /// Reads one record or blank line, or finds the end.

@@ -191,6 +191,18 @@ async fn positions_restore_exactly_at_any_parallelism() {
 }
 
 #[tokio::test]
+async fn the_end_is_told_at_once_however_slow_the_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.csv");
+    fs::write(&path, "name,n\na,1\n").unwrap();
+    let mut spec = spec(&path, OnError::Fail);
+    spec.rate = Some(0.01);
+    let mut source = source(spec, (0, 1), None).await.unwrap();
+    assert!(matches!(source.next().await.unwrap(), SourceStep::Batch(_)));
+    assert!(matches!(source.next().await.unwrap(), SourceStep::End));
+}
+
+#[tokio::test]
 async fn json_lines() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.jsonl");
