@@ -17,6 +17,7 @@
 //! | placement, adoption, losses, endings | `scheduler` |
 //! | triggering and completing checkpoints | `checkpoints` |
 //! | working the artefact ledger off | `cleaner`; expiry of results: `janitor` |
+//! | comparing store and log | `verify` |
 //!
 //! Deliberately absent: consensus and leadership (`regent-ha`), what entries mean (`regent-state`), what
 //! operators do with rows (`regent-worker`), reading files and the environment (the command line).
@@ -37,6 +38,7 @@ mod run;
 mod scheduler;
 #[cfg(test)]
 mod testing;
+mod verify;
 mod wire;
 
 pub use config::JobManagerConfig;

@@ -16,11 +16,13 @@ use regent_state::command::{
 use regent_state::ids::{ArtefactId, JobId, LogIndex, RequestId};
 use regent_state::model::{Job, SavepointState};
 use regent_state::{Command, RequestTag, Response};
+use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::authorise::{Role, authorise};
+use super::rehearse::rehearse;
 use super::wait::{self, Server};
-use super::{deadline, document, errors, left_ms, read, refs, submit};
+use super::{deadline, document, errors, left_ms, read, refs, savepoints, submit};
 use crate::leader::rule::Rule;
 use crate::node::Node;
 
@@ -162,20 +164,28 @@ impl Asked<'_> {
             Change::Savepoint(asked) => self.savepoint(asked).await,
             Change::TransferLeader(asked) => self.transfer(asked.to).await,
             Change::CleanupRetry(asked) => {
-                let job = self.resolve(&asked.job)?;
+                let job = refs::resolve_owner(&self.rule.view().machine, &asked.job)?;
                 let command = Command::RetryCleanup(RetryCleanup { job });
-                self.simple(command, &serde_json::json!({ "job_id": job.to_string() }))
-                    .await
+                self.simple(
+                    command,
+                    &view::Retried {
+                        job_id: job.to_string(),
+                    },
+                )
+                .await
             }
             Change::CleanupForget(asked) => {
                 let artefact = ArtefactId(asked.artefact);
                 let command = Command::ForgetArtefact(ForgetArtefact { artefact });
-                let answer = serde_json::json!({ "artefact": artefact.to_string() });
+                let answer = view::Forgotten {
+                    artefact: artefact.to_string(),
+                };
                 self.simple(command, &answer).await
             }
             Change::DisposeSavepoint(asked) => {
-                let path = asked.path.clone();
-                let answer = serde_json::json!({ "path": path });
+                let path = savepoints::canonical(&asked.path)?;
+                self.check_disposable(&path).await?;
+                let answer = view::Disposed { path: path.clone() };
                 self.simple(
                     Command::DisposeSavepoint(DisposeSavepoint { path }),
                     &answer,
@@ -220,18 +230,35 @@ impl Asked<'_> {
     async fn simple(
         &self,
         command: Command,
-        answer: &serde_json::Value,
+        answer: &impl Serialize,
     ) -> Result<v1::Document, ApiError> {
-        if !self.request.dry_run {
-            self.propose(command).await?;
-        }
+        self.carry_out(command).await?;
         document(answer)
+    }
+
+    /// Proposes, or in a dry run finds out whether it would be accepted: then there is no answer.
+    pub(super) async fn carry_out(&self, command: Command) -> Result<Option<Response>, ApiError> {
+        if self.request.dry_run {
+            return rehearse(self.rule, self.tag, command).map(|()| None);
+        }
+        self.propose(command).await.map(Some)
+    }
+
+    /// A path that the ledger doesn't know must hold a `_metadata` of ours: a slip of the pen must not
+    /// hand anything to the cleaner.
+    async fn check_disposable(&self, path: &str) -> Result<(), ApiError> {
+        let view = self.rule.view();
+        // What was asked before is answered as before, though the files may be gone by now.
+        if view.machine.artefact_at(path).is_some() || view.machine.knows_request(self.tag.id) {
+            return Ok(());
+        }
+        savepoints::read(&self.rule.objects, path).await.map(drop)
     }
 
     async fn cancel(&self, text: &str) -> Result<v1::Document, ApiError> {
         let job = self.resolve(text)?;
-        if !self.request.dry_run {
-            self.propose(Command::CancelJob(CancelJob { job })).await?;
+        let command = Command::CancelJob(CancelJob { job });
+        if self.carry_out(command).await?.is_some() {
             self.wait_for(job, Job::is_terminal).await;
         }
         self.changed(job, |_| None)
@@ -240,13 +267,12 @@ impl Asked<'_> {
     async fn stop(&self, asked: &v1::StopJob) -> Result<v1::Document, ApiError> {
         let job = self.resolve(&asked.job)?;
         let target = self.target(&asked.savepoint_path)?;
-        if !self.request.dry_run {
-            self.propose(Command::StopJob(StopJob {
-                job,
-                target,
-                drain: asked.drain,
-            }))
-            .await?;
+        let command = Command::StopJob(StopJob {
+            job,
+            target,
+            drain: asked.drain,
+        });
+        if self.carry_out(command).await?.is_some() {
             self.wait_for(job, Job::is_terminal).await;
         }
         self.changed(job, |job| {
@@ -262,11 +288,9 @@ impl Asked<'_> {
     async fn savepoint(&self, asked: &v1::TakeSavepoint) -> Result<v1::Document, ApiError> {
         let job = self.resolve(&asked.job)?;
         let target = self.target(&asked.path)?;
-        if self.request.dry_run {
-            return self.changed(job, |_| None);
-        }
         let command = Command::RequestSavepoint(RequestSavepoint { job, target });
-        let Response::SavepointRequested { request, .. } = self.propose(command).await? else {
+        let answer = self.carry_out(command).await?;
+        let Some(Response::SavepointRequested { request, .. }) = answer else {
             return self.changed(job, |_| None);
         };
         self.wait_for(job, |job| {
@@ -299,10 +323,7 @@ impl Asked<'_> {
                 .trim_end_matches('/');
             return Ok(format!("{root}/savepoints"));
         }
-        let location: Result<regent_storage::objects::Location, _> = path.parse();
-        location
-            .map(|location| location.to_string())
-            .map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))
+        savepoints::canonical(path)
     }
 
     /// Waits until the job is so, or the client's timeout is near. Followers' views advance too, so
@@ -344,8 +365,27 @@ impl Asked<'_> {
                 .ok_or_else(|| ApiError::new(ErrorKind::Refused, "no other voter can take over"))?,
             node => node,
         };
+        if !status.voters.contains(&to) {
+            let message = format!("node {to} has no vote, so it can't lead");
+            return Err(ApiError::new(ErrorKind::Refused, message));
+        }
+        // Also the answer to one whose first answer was lost.
+        if to == status.node_id {
+            return document(&view::Transferred {
+                from: to,
+                to,
+                term: Some(status.term),
+                took_ms: Some(0),
+            });
+        }
         if self.request.dry_run {
-            return document(&serde_json::json!({ "from": status.node_id, "to": to }));
+            let (from, term, took_ms) = (status.node_id, None, None);
+            return document(&view::Transferred {
+                from,
+                to,
+                term,
+                took_ms,
+            });
         }
         let moved = self.node.replica.transfer_leader(to).await;
         let moved = moved.map_err(|error| {
@@ -356,12 +396,12 @@ impl Asked<'_> {
             };
             ApiError::new(kind, error.to_string())
         })?;
-        document(&serde_json::json!({
-            "from": moved.from,
-            "to": moved.to,
-            "term": moved.term,
-            "took_ms": u64::try_from(moved.took.as_millis()).unwrap_or(u64::MAX),
-        }))
+        document(&view::Transferred {
+            from: moved.from,
+            to: moved.to,
+            term: Some(moved.term),
+            took_ms: u64::try_from(moved.took.as_millis()).ok(),
+        })
     }
 }
 

@@ -169,7 +169,11 @@ fn failure(failure: &Failure) -> view::FailureView {
     }
 }
 
-pub(crate) fn job_result(machine: &Machine, job: &Job) -> view::JobResultView {
+pub(crate) fn job_result(
+    machine: &Machine,
+    job: &Job,
+    commit_problem: Option<String>,
+) -> view::JobResultView {
     let result = job.result.as_ref();
     let cause = result.and_then(|result| result.cause.clone());
     let dirty = || {
@@ -177,13 +181,19 @@ pub(crate) fn job_result(machine: &Machine, job: &Job) -> view::JobResultView {
         let stuck = artefacts
             .filter(|a| a.state.is_undone())
             .find_map(|a| a.last_error.clone());
-        stuck.map(|error| format!("not clean: {error}"))
+        let uncommitted = || {
+            let waits = "its output waits for a worker that offers the sinks".to_owned();
+            job.uncommitted().map(|_| commit_problem.unwrap_or(waits))
+        };
+        stuck
+            .or_else(uncommitted)
+            .map(|cause| format!("not clean: {cause}"))
     };
     view::JobResultView {
         job_id: job.id.to_string(),
         state: job.state.to_string(),
         cause: cause.or_else(|| job.is_dirty().then(dirty).flatten()),
-        started_at_ms: job.submitted_ms,
+        started_at_ms: job.started_ms,
         ended_at_ms: result.map(|result| result.ended_ms),
         clean: result.is_some_and(|result| result.clean),
         output_complete: result.is_some_and(|result| result.output_complete),
@@ -246,6 +256,19 @@ pub(crate) fn cleanup_list(
         ArtefactState::Pending | ArtefactState::Retrying | ArtefactState::Done => !dirty_only,
     });
     listed.map(|one| artefact(one, clock_ms, wall_ms)).collect()
+}
+
+/// Every artefact of a job, of all its runs; the live and retained ones too.
+pub(crate) fn cleanup_show(
+    machine: &Machine,
+    job: JobId,
+    clock_ms: u64,
+    wall_ms: u64,
+) -> Vec<view::ArtefactView> {
+    let owned = machine
+        .artefacts()
+        .filter(|artefact| artefact.owner.is_some_and(|(owner, _)| owner == job));
+    owned.map(|one| artefact(one, clock_ms, wall_ms)).collect()
 }
 
 fn artefact(artefact: &Artefact, clock_ms: u64, wall_ms: u64) -> view::ArtefactView {

@@ -1,7 +1,7 @@
 //! Reads: linearizable by read index, or stale from this replica alone.
 //!
 //! Task states, figures and workers are known to the serving leader only, so linearizable reads go
-//! there; what needs the log alone falls back to a follower read.
+//! there whichever replica was asked.
 
 use std::sync::Arc;
 
@@ -16,10 +16,11 @@ use tonic::Status;
 
 use super::documents::{self, Live};
 use super::wait::{self, Server};
-use super::{deadline, document, errors, left_ms, refs};
+use super::{deadline, document, errors, left_ms, refs, savepoints};
 use crate::leader::rule::Rule;
 use crate::node::{Node, wall_ms};
 use crate::scheduler::slots::attempt_ref;
+use crate::verify;
 
 /// Answers a read.
 pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Document, ApiError> {
@@ -30,9 +31,9 @@ pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Do
             "the request asks nothing",
         ));
     };
-    if request.stale {
+    if request.stale && !matches!(query, Query::CleanupVerify(_)) {
         let view = node.replica.stale();
-        return local(&view, node.ruling().as_deref(), &query);
+        return answer(node, &view, node.ruling().as_deref(), &query).await;
     }
     loop {
         let tried = match wait::leader(node, deadline).await? {
@@ -69,21 +70,46 @@ async fn here(
     query: &Query,
     deadline: Instant,
 ) -> Result<v1::Document, ApiError> {
-    let view = match timeout_at(deadline, node.replica.linearizable()).await {
-        Ok(Ok(view)) => view,
-        Ok(Err(error)) => return Err(errors::not_read(&error)),
-        Err(_) => {
-            return Err(ApiError::new(
-                ErrorKind::NoQuorum,
-                "a majority doesn't answer",
-            ));
+    let answering = async {
+        match query {
+            Query::CleanupVerify(_) => document(&verify::verify(node, deadline).await?),
+            _ => answer(node, &*linearizable(node).await?, Some(rule), query).await,
         }
     };
-    local(&view, Some(rule), query)
+    let late = || ApiError::new(ErrorKind::NoQuorum, "no answer within the timeout");
+    timeout_at(deadline, answering)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }
 
-/// Asks the leader. Falls back to a follower read when the leader can't be reached from here, if the
-/// log alone can answer.
+async fn linearizable(node: &Node) -> Result<Arc<View>, ApiError> {
+    node.replica
+        .linearizable()
+        .await
+        .map_err(|error| errors::not_read(&error))
+}
+
+/// Answers from one view, and for a checkpoint's files from the store.
+async fn answer(
+    node: &Node,
+    view: &View,
+    rule: Option<&Rule>,
+    query: &Query,
+) -> Result<v1::Document, ApiError> {
+    let Query::CheckpointShow(of) = query else {
+        return local(view, rule, query);
+    };
+    let job = job(&view.machine, &of.job)?;
+    let all = documents::checkpoint_list(&view.machine, job.id);
+    let found = all.into_iter().find(|one| one.id == of.checkpoint_id);
+    let checkpoint = found.ok_or_else(|| {
+        let message = format!("job {} has no checkpoint {}", job.id, of.checkpoint_id);
+        ApiError::new(ErrorKind::Failed, message)
+    })?;
+    document(&savepoints::with_files(&node.objects, checkpoint).await?)
+}
+
+/// Asks the leader.
 async fn there(
     node: &Node,
     api: &str,
@@ -150,22 +176,16 @@ fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document
                 live_of(Some(job)).as_ref(),
             ))
         }
-        Query::JobResult(of) => document(&documents::job_result(machine, job(machine, &of.job)?)),
+        Query::JobResult(of) => {
+            let job = job(machine, &of.job)?;
+            let problem = rule.and_then(|rule| rule.hub.commit_problem(job.id));
+            document(&documents::job_result(machine, job, problem))
+        }
         Query::JobHistory(of) => document(&documents::job_history(machine, job(machine, &of.job)?)),
         Query::CheckpointList(of) => document(&documents::checkpoint_list(
             machine,
             job(machine, &of.job)?.id,
         )),
-        Query::CheckpointShow(of) => {
-            let job = job(machine, &of.job)?;
-            let all = documents::checkpoint_list(machine, job.id);
-            let found = all.into_iter().find(|one| one.id == of.checkpoint_id);
-            let missing = || {
-                let message = format!("job {} has no checkpoint {}", job.id, of.checkpoint_id);
-                ApiError::new(ErrorKind::Failed, message)
-            };
-            document(&found.ok_or_else(missing)?)
-        }
         Query::WorkerList(_) => match live_of(None) {
             Some(live) => document(&documents::worker_list(machine, &live)),
             None => document(&Vec::<regent_protocol::view::WorkerView>::new()),
@@ -179,6 +199,16 @@ fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document
                 wall_ms(),
             ))
         }
+        Query::CleanupShow(of) => {
+            let clock_ms = rule.map_or_else(|| machine.clock_ms(), Rule::clock_ms);
+            let job = refs::resolve_owner(machine, &of.job)?;
+            document(&documents::cleanup_show(machine, job, clock_ms, wall_ms()))
+        }
+        // Both need the store; they are answered before.
+        Query::CleanupVerify(_) | Query::CheckpointShow(_) => Err(ApiError::new(
+            ErrorKind::Invalid,
+            "this can't be answered from the log alone",
+        )),
         Query::LeaderHistory(_) => document(&documents::leader_history(machine)),
         Query::Overview(_) => document(&documents::overview(machine, live_of(None).as_ref())),
     }

@@ -27,6 +27,18 @@ pub(crate) fn resolve(machine: &Machine, text: &str) -> Result<JobId, ApiError> 
     }
 }
 
+/// The job that `text` names, or one whose result has expired and whose artefacts have not.
+pub(crate) fn resolve_owner(machine: &Machine, text: &str) -> Result<JobId, ApiError> {
+    resolve(machine, text).or_else(|error| {
+        let Ok(id) = text.parse::<JobId>() else {
+            return Err(error);
+        };
+        let owned = |owner: Option<(JobId, _)>| owner.is_some_and(|(job, _)| job == id);
+        let found = machine.artefacts().any(|artefact| owned(artefact.owner));
+        if found { Ok(id) } else { Err(error) }
+    })
+}
+
 fn ids(machine: &Machine, wanted: impl Fn(&str, &str) -> bool) -> Vec<JobId> {
     let matching = machine
         .jobs()

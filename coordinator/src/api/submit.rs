@@ -12,7 +12,8 @@ use regent_state::ids::{JobId, WorkerRef};
 use regent_state::{Command, JobGraph, Response};
 
 use super::change::Asked;
-use super::document;
+use super::rehearse::rehearse;
+use super::{document, savepoints};
 use crate::job_file::{self, JobFileSource};
 use crate::scheduler::order;
 use crate::scheduler::slots::offers_all;
@@ -29,8 +30,23 @@ pub(super) async fn submit(
     let view = asked.rule.view();
     // A repeated submission finds its own output where the first one saw nothing.
     let known = view.machine.job(job_id);
-    if known.is_none() {
+    let first = known.is_none();
+    let restore = restore_from(submit)?;
+    let command = |graph: JobGraph| {
+        Command::SubmitJob(SubmitJob {
+            job_id,
+            graph,
+            restore: restore.clone(),
+        })
+    };
+    if asked.request.dry_run || (first && restore.is_some()) {
+        rehearse(asked.rule, asked.tag, command(graph.clone()))?;
+    }
+    if first {
         inspect(asked, &graph).await?;
+        if let Some(from) = &restore {
+            savepoints::check_restore(&asked.rule.objects, &graph, from).await?;
+        }
     }
     if asked.request.dry_run {
         let state = known.map_or_else(|| "CREATED".to_owned(), |job| job.state.to_string());
@@ -41,16 +57,7 @@ pub(super) async fn submit(
             already,
         });
     }
-    let restore = (!submit.from_savepoint.is_empty()).then(|| RestoreFrom {
-        path: submit.from_savepoint.clone(),
-        allow_unclaimed_state: submit.allow_unclaimed_state,
-    });
-    let command = Command::SubmitJob(SubmitJob {
-        job_id,
-        graph,
-        restore,
-    });
-    match asked.propose(command).await? {
+    match asked.propose(command(graph)).await? {
         Response::Job(answer) => document(&view::Submitted {
             job_id: answer.job.to_string(),
             state: answer.state.to_string(),
@@ -61,6 +68,16 @@ pub(super) async fn submit(
             format!("unexpected answer {other:?}"),
         )),
     }
+}
+
+fn restore_from(submit: &v1::SubmitJob) -> Result<Option<RestoreFrom>, ApiError> {
+    if submit.from_savepoint.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(RestoreFrom {
+        path: savepoints::canonical(&submit.from_savepoint)?,
+        allow_unclaimed_state: submit.allow_unclaimed_state,
+    }))
 }
 
 fn invalid(error: &dyn std::fmt::Display) -> ApiError {
