@@ -97,32 +97,37 @@ impl Teller {
     }
 }
 
-/// One line: state, records read and written, checkpoints.
+/// One line: state, records read and written, checkpoints. Of an ended job nobody counts records.
 fn progress(job: &JobDetail) -> String {
-    let read = job
-        .vertices
-        .first()
-        .map(|v| v.records_in.max(v.records_out));
-    let written = job.vertices.last().map(|v| v.records_in);
-    let mut line = format!(
-        "{:<11} attempt {}, {} read, {} written, {}",
-        job.state,
-        job.attempt,
-        count(read.unwrap_or_default()),
-        count(written.unwrap_or_default()),
-        plural(job.checkpoints.completed, "checkpoint"),
-    );
-    if let Some(latest) = &job.checkpoints.latest {
+    let mut line = format!("{:<11} attempt {}", job.state, job.attempt);
+    if !is_terminal(&job.state) {
+        let read = job
+            .vertices
+            .first()
+            .map(|v| v.records_in.max(v.records_out));
+        let written = job.vertices.last().map(|v| v.records_in);
         line.push_str(&format!(
-            " (latest {}, {})",
-            latest.id,
-            size(latest.size_bytes)
+            ", {} read, {} written",
+            count(read.unwrap_or_default()),
+            count(written.unwrap_or_default())
         ));
+    }
+    line.push_str(&format!(
+        ", {}",
+        plural(job.checkpoints.completed, "checkpoint")
+    ));
+    if let Some(latest) = &job.checkpoints.latest {
+        let bytes = size(latest.size_bytes);
+        line.push_str(&format!(" (latest {}, {bytes})", latest.id));
     }
     if let Some(reason) = &job.reason {
         line.push_str(&format!(": {reason}"));
     }
     line
+}
+
+fn is_terminal(state: &str) -> bool {
+    ["FINISHED", "FAILED", "CANCELED"].contains(&state)
 }
 
 #[cfg(test)]
@@ -153,6 +158,10 @@ mod tests {
         assert_eq!(
             progress(&job("RUNNING")),
             "RUNNING     attempt 0, 0 read, 0 written, 0 checkpoints"
+        );
+        assert_eq!(
+            progress(&job("FINISHED")),
+            "FINISHED    attempt 0, 0 checkpoints"
         );
     }
 }
