@@ -25,19 +25,37 @@ pub fn committed(path: &Path, header: &[&str]) -> Vec<Row> {
 /// The committed files below `path`, sorted.
 #[must_use]
 pub fn files(path: &Path) -> Vec<PathBuf> {
+    let all = all_files(path).into_iter();
+    all.filter(|file| !is_hidden(path, file)).collect()
+}
+
+/// Files below `path` that no reader counts: staged ones, or left behind.
+#[must_use]
+pub fn hidden_files(path: &Path) -> Vec<PathBuf> {
+    let all = all_files(path).into_iter();
+    all.filter(|file| is_hidden(path, file)).collect()
+}
+
+/// Every file below `path`, sorted; none if it doesn't exist.
+#[must_use]
+pub fn all_files(path: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     collect(path, &mut found);
     found.sort();
     found
 }
 
+fn is_hidden(path: &Path, file: &Path) -> bool {
+    let below = file.strip_prefix(path).unwrap_or(file);
+    let mut names = below
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy());
+    names.any(|name| name.starts_with(['.', '_']))
+}
+
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let hidden = entry.file_name().to_string_lossy().starts_with(['.', '_']);
         let path = entry.path();
-        if hidden {
-            continue;
-        }
         if path.is_dir() {
             collect(&path, found);
         } else {
@@ -153,5 +171,6 @@ mod tests {
         }
         let rows = committed(dir.path(), &["name"]);
         assert_eq!(rows, [row("part-1"), row("sub/part-2")]);
+        assert_eq!(hidden_files(dir.path()).len(), 3);
     }
 }

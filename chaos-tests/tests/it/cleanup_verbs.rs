@@ -54,11 +54,12 @@ fn append(path: &Path, text: &str) {
 fn store_and_log_are_compared_and_differences_named() {
     let mut phases = Phases::of("cleanup_verbs");
     let mut cluster = Cluster::start(small());
-    let mut spec = FlightsJob::new(cluster.home(), "busy", 2_000);
-    spec.interval = "100ms";
-    let job = Job::submit(&cluster, &spec.write());
+    let out = cluster.home().join("out");
+    let file = cluster.home().join("busy.yaml");
+    fs::write(&file, many_keys(&out)).expect("the job file can be written");
+    let mut job = Job::submit(&cluster, &file);
     let id = job.id.clone();
-    Job::of(&cluster, &id).wait_for_checkpoint(Duration::from_secs(20));
+    job.wait_for_checkpoint(Duration::from_secs(20));
     for _ in 0..knobs::rounds(10, 200) {
         let found = verify(&cluster);
         assert!(paths(&found, "orphans").is_empty(), "{found}");
@@ -67,14 +68,14 @@ fn store_and_log_are_compared_and_differences_named() {
     }
     phases.done("clean while checkpoints come and go");
 
-    let savepoint = cluster.json(&["job", "savepoint", &id, "sp"]);
+    let savepoint = cluster.json(&["job", "savepoint", &id]);
     let savepoint = PathBuf::from(savepoint["path"].as_str().expect("a path"));
     assert_eq!(cluster.json(&["job", "cancel", &id])["state"], "CANCELED");
     let clean = || (job.result()["clean"] == true).then_some(());
     wait_until(Duration::from_secs(10), "the job is clean", clean);
     let checkpoints = cluster.dir().join("checkpoints");
     let stray = checkpoints.join("what/is/this");
-    let staged = spec.numbers().join("_staging/9.9-9.9/part");
+    let staged = out.join("_staging/9.9-9.9/part");
     let guest = savepoint.join("guest");
     for orphan in [&stray, &staged, &guest] {
         append(orphan, "x");
@@ -93,15 +94,13 @@ fn store_and_log_are_compared_and_differences_named() {
     assert_eq!(found["dangling"][0]["job_id"], id.as_str(), "{found}");
     fs::write(&metadata, &whole).expect("put back");
 
-    let state = largest_beside(&metadata, &guest);
-    if let Some(state) = &state {
-        let before = fs::metadata(state).expect("it is there").len();
-        append(state, "grown");
-        let found = verify(&cluster);
-        assert_eq!(paths(&found, "wrong_size"), [shown(state)], "{found}");
-        assert_eq!(found["wrong_size"][0]["expected"], before, "{found}");
-        assert_eq!(found["wrong_size"][0]["found"], before + 5, "{found}");
-    }
+    let state = state_file(&savepoint);
+    let before = fs::metadata(&state).expect("it is there").len();
+    append(&state, "grown");
+    let found = verify(&cluster);
+    assert_eq!(paths(&found, "wrong_size"), [shown(&state)], "{found}");
+    assert_eq!(found["wrong_size"][0]["expected"], before, "{found}");
+    assert_eq!(found["wrong_size"][0]["found"], before + 5, "{found}");
     for file in [&stray, &staged, &guest] {
         assert!(file.exists(), "nothing was deleted: {}", file.display());
         fs::remove_file(file).expect("removed");
@@ -110,11 +109,29 @@ fn store_and_log_are_compared_and_differences_named() {
     cluster.stop();
 }
 
-/// A state file of the savepoint, if its state didn't fit into `_metadata`.
-fn largest_beside(metadata: &Path, guest: &Path) -> Option<PathBuf> {
-    let dir = metadata.parent()?;
-    let files = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
-    files.filter(|path| path != metadata && path != guest).max()
+/// Counts so many keys that their state doesn't fit into `_metadata`.
+fn many_keys(out: &Path) -> String {
+    let out = out.display();
+    format!(
+        r#"name: busy
+checkpointing: {{ interval: 100ms }}
+vertices:
+  - {{ id: numbers, source: sequence, with: {{ rate: 20000, keys: 5000 }} }}
+  - id: counts
+    operator: aggregate
+    inputs: [ {{ from: numbers, partition: hash, by: [key] }} ]
+    with: {{ group-by: [key], emit: changes, compute: {{ n: {{ count: "*" }} }} }}
+  - {{ id: out, sink: files, inputs: [ counts ], with: {{ path: {out}, format: csv }} }}
+"#
+    )
+}
+
+/// A state file of the savepoint.
+fn state_file(savepoint: &Path) -> PathBuf {
+    let files = fs::read_dir(savepoint).expect("the savepoint is there");
+    let mut files = files.flatten().map(|entry| entry.path());
+    let state = files.find(|path| path.extension().is_some_and(|e| e == "state"));
+    state.expect("its state is in a file")
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod control;
 mod failover;
 mod puppet;
 mod puppet_jobs;
+mod real_jobs;

@@ -86,9 +86,9 @@ async fn a_final_state_does_not_answer_a_cancelled_checkpoint() {
         EngineEvent::Ack(ack) if ack.checkpoint_id == 1 => ack.task.as_ref(),
         _ => None,
     });
-    let mut answered: Vec<String> = answered.map(ToString::to_string).collect();
-    answered.sort();
-    assert_eq!(answered, ["seq/0", "seq/1"]);
+    let answered: Vec<String> = answered.map(ToString::to_string).collect();
+    assert!(answered.contains(&"seq/0".to_owned()), "the barrier was sent");
+    assert!(!answered.iter().any(|task| task.starts_with("count")), "{answered:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
