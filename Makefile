@@ -34,8 +34,8 @@ soak:
 	cargo build --release $(LOCKED) -p regent
 	cargo test --profile ci $(LOCKED) -p regent-chaos --no-run
 	REGENT_SOAK=1 REGENT_BIN="$(TARGET)/release/regent" \
-	  cargo test --profile ci $(LOCKED) -p regent-chaos -- --nocapture --test-threads=1 2>/dev/null \
-	  | $(SUMMARY) | tee docs/soak.txt
+	  cargo test --profile ci $(LOCKED) --no-fail-fast -p regent-storage -p regent-ha -p regent-chaos \
+	  -- --nocapture --test-threads=1 2>/dev/null | $(SUMMARY) | tee docs/soak.txt
 
 verify:
 	cargo fmt --all --check

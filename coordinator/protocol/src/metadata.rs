@@ -25,10 +25,7 @@ const HEADER_BYTES: usize = 16;
 
 /// The files that a checkpoint's directory holds beside `_metadata`: (name, length).
 pub fn files(metadata: &CheckpointMetadata) -> impl Iterator<Item = (&str, u64)> {
-    let handles = metadata
-        .vertices
-        .iter()
-        .flat_map(|vertex| &vertex.subtasks);
+    let handles = metadata.vertices.iter().flat_map(|vertex| &vertex.subtasks);
     handles.filter_map(|handle| match &handle.state {
         Some(State::File(file)) => Some((file.name.as_str(), file.length)),
         Some(State::Inline(_)) | None => None,

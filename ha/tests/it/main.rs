@@ -11,3 +11,8 @@ mod leading;
 mod measuring;
 mod restarting;
 mod snapshots;
+
+/// Whether full counts are wanted.
+fn soak() -> bool {
+    std::env::var("REGENT_SOAK").is_ok_and(|value| value == "1")
+}

@@ -87,8 +87,14 @@ async fn a_final_state_does_not_answer_a_cancelled_checkpoint() {
         _ => None,
     });
     let answered: Vec<String> = answered.map(ToString::to_string).collect();
-    assert!(answered.contains(&"seq/0".to_owned()), "the barrier was sent");
-    assert!(!answered.iter().any(|task| task.starts_with("count")), "{answered:?}");
+    assert!(
+        answered.contains(&"seq/0".to_owned()),
+        "the barrier was sent"
+    );
+    assert!(
+        !answered.iter().any(|task| task.starts_with("count")),
+        "{answered:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
