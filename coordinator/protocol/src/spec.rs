@@ -190,6 +190,24 @@ pub struct FilterSpec {
     pub predicate: Predicate,
 }
 
+/// One column of a `select`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SelectColumn {
+    /// Column of the input.
+    pub column: String,
+    /// Its name in the output.
+    pub name: String,
+}
+
+/// `operator: select`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SelectSpec {
+    /// The output's columns, in job-file order.
+    pub columns: Vec<SelectColumn>,
+}
+
 /// Aggregate function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -278,3 +296,7 @@ pub struct FilesSinkSpec {
 /// `sink: blackhole`: counts and drops.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlackholeSpec {}
+
+/// `sink: print`: each row a line of the worker's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrintSpec {}

@@ -20,7 +20,8 @@ const SCHEMA_ENTRIES_MAX: usize = 50_000;
 struct Placed<'n> {
     raw: &'n RawVertex<'n>,
     parallelism: u32,
-    partition: Option<Partition>,
+    /// One for each input.
+    partitions: Vec<Partition>,
     built: Built,
 }
 
@@ -36,13 +37,16 @@ pub(super) fn assemble(
     let mut entries = 0;
     for vertex in order.iter().map(|index| &raw[*index]) {
         let parallelism = vertex.parallelism.unwrap_or(default_parallelism);
-        let input = vertex.input.as_ref();
-        let from = input.and_then(|input| placed.get(input.from));
-        if input.is_some() && from.is_none() {
-            // Its input has problems of its own, which were noted.
+        let inputs: Vec<Input<'_, '_>> = vertex
+            .inputs
+            .iter()
+            .filter_map(|raw| Some((raw, placed.get(raw.from)?)))
+            .collect();
+        if inputs.len() < vertex.inputs.len() {
+            // An input has problems of its own, which were noted.
             continue;
         }
-        let one = place(vertex, parallelism, from, working_dir, problems);
+        let one = place(vertex, parallelism, &inputs, working_dir, problems);
         entries += one.as_ref().map_or(0, |one| one.built.columns.len());
         if entries > SCHEMA_ENTRIES_MAX {
             return problems.none(vertex.id_at, || {
@@ -61,10 +65,13 @@ pub(super) fn assemble(
         .then(|| in_order.into_iter().map(finished).collect())
 }
 
+/// An input and the vertex that it comes from.
+type Input<'p, 'n> = (&'n RawInput<'n>, &'p Placed<'n>);
+
 fn place<'n>(
     vertex: &'n RawVertex<'n>,
     parallelism: u32,
-    from: Option<&Placed<'_>>,
+    inputs: &[Input<'_, 'n>],
     working_dir: &Path,
     problems: &mut Problems,
 ) -> Option<Placed<'n>> {
@@ -74,29 +81,48 @@ fn place<'n>(
         Some(node) => Fields::open(node, &what, vertex.listing.keys, problems)?,
         None => Fields::absent(vertex.at),
     };
-    let input = from.map(|from| Rows {
-        columns: &from.built.columns,
-        bounded: from.built.bounded,
-    });
     let context = Context {
         with,
-        input,
+        input: united(inputs, problems)?,
         working_dir,
     };
     let built = (vertex.listing.build)(&context, problems);
-    let partition = match (&vertex.input, from) {
-        (Some(input), Some(from)) => {
-            let keyed_by = built.as_ref().and_then(|built| built.keyed_by.as_deref());
-            Some(partition(input, from, parallelism, keyed_by, problems)?)
-        }
-        _ => None,
-    };
-    Some(Placed {
+    let keyed_by = built.as_ref().and_then(|built| built.keyed_by.as_deref());
+    let partitions: Vec<Partition> = inputs
+        .iter()
+        .filter_map(|(input, from)| partition(input, from, parallelism, keyed_by, problems))
+        .collect();
+    (partitions.len() == inputs.len()).then_some(Placed {
         raw: vertex,
         parallelism,
-        partition,
+        partitions,
         built: built?,
     })
+}
+
+/// The rows of all inputs together, which must have the same columns; `Some(None)`: no input.
+fn united<'p>(inputs: &[Input<'p, '_>], problems: &mut Problems) -> Option<Option<Rows<'p>>> {
+    let Some(((first_input, first), others)) = inputs.split_first() else {
+        return Some(None);
+    };
+    for (input, from) in others {
+        if from.built.columns != first.built.columns {
+            return problems.none(input.from_at, || {
+                format!(
+                    "the inputs of a vertex must have the same columns in the same order, but {} has \
+                     {} and {} has {}; put a `select` between",
+                    quoted(first_input.from),
+                    columns::listed(&first.built.columns),
+                    quoted(input.from),
+                    columns::listed(&from.built.columns),
+                )
+            });
+        }
+    }
+    Some(Some(Rows {
+        columns: &first.built.columns,
+        bounded: inputs.iter().all(|(_, from)| from.built.bounded),
+    }))
 }
 
 fn partition(
@@ -216,11 +242,11 @@ fn finished(placed: Placed<'_>) -> Vertex {
     let Placed {
         raw,
         parallelism,
-        partition,
+        partitions,
         built,
     } = placed;
-    let edge = raw.input.as_ref().zip(partition);
-    let inputs = edge.map(|(input, partition)| Edge {
+    let edges = raw.inputs.iter().zip(partitions);
+    let inputs = edges.map(|(input, partition)| Edge {
         from: input.from.to_owned(),
         partition,
     });
@@ -229,7 +255,7 @@ fn finished(placed: Placed<'_>) -> Vertex {
         kind: raw.listing.kind,
         operator: raw.listing.name.to_owned(),
         parallelism,
-        inputs: inputs.into_iter().collect(),
+        inputs: inputs.collect(),
         config_json: built.config_json,
         columns: built.columns,
         bounded: built.bounded,

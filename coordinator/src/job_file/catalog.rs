@@ -1,5 +1,5 @@
 //! The one table of built-in sources, operators and sinks: to add one, add its line here and its
-//! builder beside `sources.rs`, `filter.rs`, `aggregate.rs` and `sinks.rs`.
+//! builder beside `sources.rs`, `filter.rs`, `select.rs`, `aggregate.rs` and `sinks.rs`.
 
 use std::path::Path;
 
@@ -7,9 +7,8 @@ use regent_protocol::spec::FileFormat;
 use regent_state::graph::{Column, SinkInfo, VertexKind};
 
 use super::error::{Place, Problems, quoted};
-use super::fields::{self, Fields};
-use super::tree::Node;
-use super::{aggregate, filter, sinks, sources, suggest};
+use super::fields::Fields;
+use super::{aggregate, filter, select, sinks, sources, suggest};
 
 /// What a builder may look at.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +59,10 @@ pub(super) struct Listing {
     pub(super) build: Build,
 }
 
+const LISTINGS: usize = 8;
+
 /// What this version runs.
-pub(super) const CATALOG: [Listing; 6] = [
+pub(super) const CATALOG: [Listing; LISTINGS] = [
     Listing {
         kind: VertexKind::Source,
         name: "sequence",
@@ -82,6 +83,12 @@ pub(super) const CATALOG: [Listing; 6] = [
     },
     Listing {
         kind: VertexKind::Operator,
+        name: "select",
+        keys: &["columns"],
+        build: select::build,
+    },
+    Listing {
+        kind: VertexKind::Operator,
         name: "aggregate",
         keys: &["group-by", "compute", "emit", "window"],
         build: aggregate::build,
@@ -98,41 +105,19 @@ pub(super) const CATALOG: [Listing; 6] = [
         keys: &[],
         build: sinks::blackhole,
     },
+    Listing {
+        kind: VertexKind::Sink,
+        name: "print",
+        keys: &[],
+        build: sinks::print,
+    },
 ];
 
-/// Names that the job file's documentation knows and this version doesn't run yet.
-const PLANNED: [(VertexKind, &str); 3] = [
-    (VertexKind::Operator, "select"),
-    (VertexKind::Operator, "union"),
-    (VertexKind::Sink, "print"),
+/// The text formats of `files`, read and written.
+pub(super) const FORMATS: [(&str, FileFormat); 2] = [
+    ("csv", FileFormat::Csv),
+    ("json-lines", FileFormat::JsonLines),
 ];
-
-/// The text formats of a connector; `None`: planned.
-type Formats = [(&'static str, Option<FileFormat>); 2];
-/// What `source: files` reads.
-pub(super) const READ_FORMATS: Formats = [
-    ("csv", Some(FileFormat::Csv)),
-    ("json-lines", Some(FileFormat::JsonLines)),
-];
-/// What `sink: files` writes.
-pub(super) const WRITE_FORMATS: Formats = [("csv", Some(FileFormat::Csv)), ("json-lines", None)];
-
-/// The format that `node` names.
-pub(super) fn format(
-    node: &Node,
-    formats: &Formats,
-    problems: &mut Problems,
-) -> Option<FileFormat> {
-    let format = fields::choice(node, "format", formats, problems)?;
-    format.or_else(|| {
-        problems.none(node.at, || {
-            let ready = formats.iter().filter(|(_, format)| format.is_some());
-            let names: Vec<&str> = ready.map(|(name, _)| *name).collect();
-            let (found, names) = (node.describe(), names.join(", "));
-            format!("format {found} isn't available here in this version; formats: {names}")
-        })
-    })
-}
 
 /// The key that names a vertex of this kind.
 pub(super) fn kind_key(kind: VertexKind) -> &'static str {
@@ -150,7 +135,7 @@ pub(super) fn find(
     at: Place,
     problems: &mut Problems,
 ) -> Option<&'static Listing> {
-    static TABLE: [Listing; 6] = CATALOG;
+    static TABLE: [Listing; LISTINGS] = CATALOG;
     let found = TABLE
         .iter()
         .find(|listing| listing.kind == kind && listing.name == name);
@@ -159,12 +144,9 @@ pub(super) fn find(
 
 fn absent(kind: VertexKind, name: &str) -> String {
     let key = kind_key(kind);
-    if PLANNED.contains(&(kind, name)) {
-        let message = format!("{key} {} isn't available in this version", quoted(name));
-        return format!(
-            "{message}; {key}s: {}",
-            names(kind).collect::<Vec<_>>().join(", ")
-        );
+    if (kind, name) == (VertexKind::Operator, "union") {
+        return "there is no operator `union`: any operator or sink may list several `inputs`"
+            .to_owned();
     }
     match CATALOG.iter().find(|listing| listing.name == name) {
         Some(other) => {

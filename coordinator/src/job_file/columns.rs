@@ -52,6 +52,22 @@ pub(super) fn find<'c>(
     })
 }
 
+/// Columns and their types in words; many are cut.
+pub(super) fn listed(columns: &[Column]) -> String {
+    const SHOWN_MAX: usize = 8;
+    let shown: Vec<String> = columns
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|column| format!("{} {}", quoted(&column.name), type_name(column.data_type)))
+        .collect();
+    let cut = if columns.len() > SHOWN_MAX {
+        ", .."
+    } else {
+        ""
+    };
+    format!("({}{cut})", shown.join(", "))
+}
+
 /// A literal that is compared with the column, in the column's type.
 pub(super) fn literal(node: &Node, column: &Column, problems: &mut Problems) -> Option<Literal> {
     let Value::Scalar { text, scalar } = &node.value else {

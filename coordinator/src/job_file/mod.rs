@@ -17,6 +17,7 @@ mod job;
 mod overrides;
 mod paths;
 mod scalar;
+mod select;
 mod settings;
 mod sinks;
 mod sources;

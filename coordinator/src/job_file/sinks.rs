@@ -1,9 +1,9 @@
-//! `sink: files` and `sink: blackhole`.
+//! `sink: files`, `sink: blackhole` and `sink: print`.
 
-use regent_protocol::spec::{self, BlackholeSpec, Delivery, FilesSinkSpec};
+use regent_protocol::spec::{self, BlackholeSpec, Delivery, FilesSinkSpec, PrintSpec};
 use regent_state::graph::{IfExists, SinkInfo};
 
-use super::catalog::{self, Built, Context, WRITE_FORMATS};
+use super::catalog::{Built, Context, FORMATS};
 use super::error::{Place, Problems};
 use super::fields;
 use super::sources;
@@ -25,7 +25,7 @@ pub(super) fn files(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
     let path_node = with.need("path", "sink files", problems);
     let path = path_node.and_then(|node| sources::path(node, context, problems));
     let format = with.need("format", "sink files", problems);
-    let format = format.and_then(|node| catalog::format(node, &WRITE_FORMATS, problems));
+    let format = format.and_then(|node| fields::choice(node, "format", &FORMATS, problems));
     let delivery = match with.get("delivery") {
         Some(node) => fields::choice(node, "delivery", &DELIVERIES, problems),
         None => Some(Delivery::ExactlyOnce),
@@ -64,6 +64,12 @@ pub(super) fn files(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
 pub(super) fn blackhole(context: &Context<'_>, _: &mut Problems) -> Option<Built> {
     let config_json = super::config_json(&BlackholeSpec {});
     Some(sink_of(context, config_json, true, None, Place::FILE))
+}
+
+/// Rows written to the worker's log. A task that outlives its fencing would go on printing.
+pub(super) fn print(context: &Context<'_>, _: &mut Problems) -> Option<Built> {
+    let config_json = super::config_json(&PrintSpec {});
+    Some(sink_of(context, config_json, false, None, Place::FILE))
 }
 
 fn sink_of(

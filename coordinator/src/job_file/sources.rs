@@ -3,7 +3,7 @@
 use regent_protocol::spec::{ColumnSpec, FilesSourceSpec, OnError, SequenceSpec};
 use regent_state::graph::{Column, DataType};
 
-use super::catalog::{self, Built, Context, READ_FORMATS};
+use super::catalog::{Built, Context, FORMATS};
 use super::columns::{self, TYPES};
 use super::error::{Place, Problems};
 use super::fields;
@@ -57,7 +57,7 @@ pub(super) fn files(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
     let path_node = with.need("path", "source files", problems);
     let path = path_node.and_then(|node| path(node, context, problems));
     let format = with.need("format", "source files", problems);
-    let format = format.and_then(|node| catalog::format(node, &READ_FORMATS, problems));
+    let format = format.and_then(|node| fields::choice(node, "format", &FORMATS, problems));
     let on_error = match with.get("on-error") {
         Some(node) => fields::choice(node, "on-error", &ON_ERROR, problems),
         None => Some(OnError::Fail),

@@ -5,6 +5,7 @@ mod golden;
 mod limits;
 mod overrides;
 mod property;
+mod rows;
 mod settings;
 mod topology;
 mod types;

@@ -6,12 +6,12 @@ use regent_state::graph::VertexKind;
 
 use super::error::{Problems, quoted};
 use super::suggest;
-use super::vertex::RawVertex;
+use super::vertex::{RawInput, RawVertex};
 
 /// Ids named in the message about a circle; longer circles are cut.
 const CYCLE_SHOWN_MAX: usize = 10;
 
-/// The indexes of the vertices so that each comes after its input, otherwise in file order.
+/// The indexes of the vertices so that each comes after its inputs, otherwise in file order.
 /// `None`: problems were noted that leave no order; a dead end is noted but has one.
 pub(super) fn order(vertices: &[RawVertex<'_>], problems: &mut Problems) -> Option<Vec<usize>> {
     let index_of: BTreeMap<&str, usize> = vertices
@@ -29,62 +29,77 @@ pub(super) fn order(vertices: &[RawVertex<'_>], problems: &mut Problems) -> Opti
     Some(order)
 }
 
-/// For each vertex the index of the one that feeds it.
+/// For each vertex the indexes of those that feed it, in the order of its inputs.
 fn inputs(
     vertices: &[RawVertex<'_>],
     index_of: &BTreeMap<&str, usize>,
     problems: &mut Problems,
-) -> Option<Vec<Option<usize>>> {
+) -> Option<Vec<Vec<usize>>> {
     let mut feeds = Vec::with_capacity(vertices.len());
     for vertex in vertices {
-        let Some(input) = &vertex.input else {
-            feeds.push(None);
-            continue;
-        };
-        let from = index_of.get(input.from).copied();
-        match from.map(|index| vertices[index].listing.kind) {
-            None => problems.add(input.from_at, || {
-                let ids = vertices
-                    .iter()
-                    .filter(|other| feeds_others(other) && other.id != vertex.id);
-                suggest::unknown("vertex", input.from, ids.map(|other| other.id))
-            }),
-            Some(VertexKind::Sink) => problems.add(input.from_at, || {
-                format!("{} is a sink; a sink has no output", quoted(input.from))
-            }),
-            Some(VertexKind::Source | VertexKind::Operator) => {}
-        }
-        feeds.push(from);
+        let found = vertex
+            .inputs
+            .iter()
+            .filter_map(|input| feeder(input, vertex, vertices, index_of, problems));
+        feeds.push(found.collect());
     }
     problems.is_empty().then_some(feeds)
+}
+
+fn feeder(
+    input: &RawInput<'_>,
+    vertex: &RawVertex<'_>,
+    vertices: &[RawVertex<'_>],
+    index_of: &BTreeMap<&str, usize>,
+    problems: &mut Problems,
+) -> Option<usize> {
+    let Some(index) = index_of.get(input.from).copied() else {
+        return problems.none(input.from_at, || {
+            let ids = vertices
+                .iter()
+                .filter(|other| feeds_others(other) && other.id != vertex.id);
+            suggest::unknown("vertex", input.from, ids.map(|other| other.id))
+        });
+    };
+    if vertices[index].listing.kind == VertexKind::Sink {
+        return problems.none(input.from_at, || {
+            format!("{} is a sink; a sink has no output", quoted(input.from))
+        });
+    }
+    Some(index)
 }
 
 fn feeds_others(vertex: &RawVertex<'_>) -> bool {
     vertex.listing.kind != VertexKind::Sink
 }
 
-/// Takes the first vertex in file order whose input is taken already, until none is left. Those
-/// on a circle, and those fed from one, are never taken.
-fn sorted(feeds: &[Option<usize>]) -> Vec<usize> {
+/// Takes the first vertex in file order whose inputs are all taken already, until none is left.
+/// Those on a circle, and those fed from one, are never taken.
+fn sorted(feeds: &[Vec<usize>]) -> Vec<usize> {
     let mut fed: Vec<Vec<usize>> = vec![Vec::new(); feeds.len()];
-    let mut ready = BTreeSet::new();
+    let mut missing: Vec<usize> = feeds.iter().map(Vec::len).collect();
     for (index, from) in feeds.iter().enumerate() {
-        match from {
-            Some(from) => fed[*from].push(index),
-            None => drop(ready.insert(index)),
+        for from in from {
+            fed[*from].push(index);
         }
     }
+    let mut ready: BTreeSet<usize> = (0..feeds.len()).filter(|at| missing[*at] == 0).collect();
     let mut order = Vec::with_capacity(feeds.len());
     while let Some(index) = ready.pop_first() {
         order.push(index);
-        ready.extend(fed[index].iter().copied());
+        for next in &fed[index] {
+            missing[*next] -= 1;
+            if missing[*next] == 0 {
+                ready.insert(*next);
+            }
+        }
     }
     order
 }
 
 fn report_cycle(
     vertices: &[RawVertex<'_>],
-    feeds: &[Option<usize>],
+    feeds: &[Vec<usize>],
     order: &[usize],
     problems: &mut Problems,
 ) {
@@ -92,16 +107,21 @@ fn report_cycle(
     let Some(start) = (0..vertices.len()).find(|index| !taken.contains(index)) else {
         return;
     };
+    // Every vertex left over has an input that is left over too.
+    let starving = |index: usize| {
+        let mut inputs = feeds[index].iter().enumerate();
+        inputs.find(|(_, from)| !taken.contains(from))
+    };
     // Walking against the flow from any vertex left over ends in the circle that starves it.
     let mut on_circle = start;
     for _ in 0..vertices.len() {
-        on_circle = feeds[on_circle].unwrap_or(on_circle);
+        on_circle = starving(on_circle).map_or(on_circle, |(_, from)| *from);
     }
     let mut circle = vec![on_circle];
-    let mut next = feeds[on_circle];
+    let mut next = starving(on_circle).map(|(_, from)| *from);
     while let Some(index) = next.filter(|index| *index != on_circle) {
         circle.push(index);
-        next = feeds[index];
+        next = starving(index).map(|(_, from)| *from);
     }
     circle.reverse();
     let first = circle
@@ -111,10 +131,8 @@ fn report_cycle(
         .map_or(0, |(at, _)| at);
     circle.rotate_left(first);
     let vertex = &vertices[circle[0]];
-    let at = vertex
-        .input
-        .as_ref()
-        .map_or(vertex.at, |input| input.from_at);
+    let input = starving(circle[0]).and_then(|(at, _)| vertex.inputs.get(at));
+    let at = input.map_or(vertex.at, |input| input.from_at);
     problems.add(at, || {
         format!("the vertices form a cycle: {}", spelled(vertices, &circle))
     });
@@ -135,8 +153,8 @@ fn spelled(vertices: &[RawVertex<'_>], circle: &[usize]) -> String {
 }
 
 /// Rows that nobody reads are a mistake, not a sink.
-fn report_dead_ends(vertices: &[RawVertex<'_>], feeds: &[Option<usize>], problems: &mut Problems) {
-    let read: BTreeSet<usize> = feeds.iter().copied().flatten().collect();
+fn report_dead_ends(vertices: &[RawVertex<'_>], feeds: &[Vec<usize>], problems: &mut Problems) {
+    let read: BTreeSet<usize> = feeds.iter().flatten().copied().collect();
     for (index, vertex) in vertices.iter().enumerate() {
         if feeds_others(vertex) && !read.contains(&index) {
             problems.add(vertex.id_at, || {

@@ -9,6 +9,8 @@ use super::settings;
 use super::tree::{Node, Value};
 
 const ID_CHARS_MAX: usize = 64;
+/// Inputs of one vertex: each is a channel for every pair of subtasks.
+const INPUTS_MAX: usize = 64;
 const KEYS: [&str; 7] = [
     "id",
     "source",
@@ -33,8 +35,8 @@ pub(super) struct RawVertex<'n> {
     pub(super) id_at: Place,
     pub(super) at: Place,
     pub(super) listing: &'static Listing,
-    /// Exactly one for operators and sinks, none for sources.
-    pub(super) input: Option<RawInput<'n>>,
+    /// At least one for operators and sinks, none for sources.
+    pub(super) inputs: Vec<RawInput<'n>>,
     /// `None`: the job's.
     pub(super) parallelism: Option<u32>,
     pub(super) with: Option<&'n Node>,
@@ -71,7 +73,7 @@ pub(super) fn read<'n>(node: &'n Node, problems: &mut Problems) -> Option<RawVer
         Some(node) => settings::parallelism(node, problems).map(Some),
         None => Some(None),
     };
-    let input = inputs(&map, listing?, problems)?;
+    let inputs = inputs(&map, listing?, problems)?;
     let (id, id_at) = (id?, id_node?.at);
     let (listing, parallelism, with) = (listing?, parallelism?, map.get("with"));
     Some(RawVertex {
@@ -79,7 +81,7 @@ pub(super) fn read<'n>(node: &'n Node, problems: &mut Problems) -> Option<RawVer
         id_at,
         at: map.at,
         listing,
-        input,
+        inputs,
         parallelism,
         with,
     })
@@ -120,22 +122,22 @@ fn listing(map: &Fields<'_>, problems: &mut Problems) -> Option<&'static Listing
     catalog::find(kind, name, entry.node.at, problems)
 }
 
-/// `Some(None)` for a source.
+/// None for a source, at least one for anything else.
 fn inputs<'n>(
     map: &Fields<'n>,
     listing: &Listing,
     problems: &mut Problems,
-) -> Option<Option<RawInput<'n>>> {
+) -> Option<Vec<RawInput<'n>>> {
     let key = catalog::kind_key(listing.kind);
     match (listing.kind, map.entry("inputs")) {
-        (VertexKind::Source, None) => Some(None),
+        (VertexKind::Source, None) => Some(Vec::new()),
         (VertexKind::Source, Some(entry)) => {
             problems.none(entry.key_at, || "a source has no inputs".to_owned())
         }
         (_, None) => {
             map.missing(problems, || {
                 format!(
-                    "{key} {} needs the key `inputs`: a list with one vertex id",
+                    "{key} {} needs the key `inputs`: a list of vertex ids",
                     listing.name
                 )
             });
@@ -143,17 +145,20 @@ fn inputs<'n>(
         }
         (_, Some(entry)) => {
             let items = fields::list(&entry.node, "inputs", problems)?;
-            let [item] = items else {
-                let at = items.get(1).map_or(entry.node.at, |second| second.at);
-                return problems.none(at, || {
+            if !(1..=INPUTS_MAX).contains(&items.len()) {
+                return problems.none(entry.node.at, || {
                     format!(
-                        "{key} {} takes exactly one input, found {}",
+                        "{key} {} takes 1 to {INPUTS_MAX} inputs, found {}",
                         listing.name,
                         items.len()
                     )
                 });
-            };
-            input(item, problems).map(Some)
+            }
+            let read: Vec<RawInput<'_>> = items
+                .iter()
+                .filter_map(|item| input(item, problems))
+                .collect();
+            (read.len() == items.len()).then_some(read)
         }
     }
 }

@@ -56,13 +56,15 @@ use task::{Command, Kill};
 const EVENTS_MAX: usize = 4096;
 
 /// What this engine has built in.
-const OFFERS: [(&str, &str); 6] = [
+const OFFERS: [(&str, &str); 8] = [
     ("source", "sequence"),
     ("source", "files"),
     ("operator", "filter"),
+    ("operator", "select"),
     ("operator", "aggregate"),
     ("sink", "files"),
     ("sink", "blackhole"),
+    ("sink", "print"),
 ];
 
 /// The worker's lease. Checked right before every external effect: opening a staging file,

@@ -399,18 +399,28 @@ impl Kit {
     /// Rows of all committed files below `out`, sorted; every file must have that header.
     pub(crate) fn output(&self, out: &str, header: &str) -> Vec<String> {
         let mut rows = Vec::new();
-        for entry in fs::read_dir(self.path(out)).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_name().to_str().unwrap().starts_with('_') {
-                continue;
-            }
-            let text = fs::read_to_string(entry.path()).unwrap();
+        for text in self.committed(out) {
             let mut lines = text.lines();
-            assert_eq!(lines.next(), Some(header), "{:?}", entry.path());
+            assert_eq!(lines.next(), Some(header));
             rows.extend(lines.map(str::to_owned));
         }
         rows.sort();
         rows
+    }
+
+    /// Lines of all committed files below `out`, for formats without a header.
+    pub(crate) fn output_lines(&self, out: &str) -> Vec<String> {
+        let committed = self.committed(out);
+        let lines = committed.iter().flat_map(|text| text.lines());
+        lines.map(str::to_owned).collect()
+    }
+
+    fn committed(&self, out: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(out)).unwrap().map(Result::unwrap);
+        let shown = entries.filter(|e| !e.file_name().to_str().unwrap().starts_with('_'));
+        shown
+            .map(|e| fs::read_to_string(e.path()).unwrap())
+            .collect()
     }
 }
 

@@ -8,4 +8,5 @@ mod failures;
 mod jobs;
 mod kit;
 mod orders;
+mod rows;
 mod runs;

@@ -4,6 +4,7 @@
 mod aggregate;
 mod filter;
 mod predicate;
+mod select;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -39,6 +40,7 @@ pub(crate) fn build(
 ) -> Result<Box<dyn Operator>, TaskError> {
     match plan.operator.as_str() {
         "filter" => Ok(Box::new(filter::Filter::new(&config(plan)?, input)?)),
+        "select" => Ok(Box::new(select::Select::new(&config(plan)?, input)?)),
         "aggregate" => {
             let mut operator = aggregate::Aggregate::new(&config(plan)?, input)?;
             operator.restore(groups)?;

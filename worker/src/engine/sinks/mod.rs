@@ -3,6 +3,8 @@
 
 mod blackhole;
 pub(crate) mod files;
+mod print;
+pub(crate) mod text;
 
 use std::time::Instant;
 
@@ -64,6 +66,8 @@ pub(crate) trait Sink: Send {
 /// What a subtask of a sink starts from.
 pub(crate) struct SinkStart {
     pub(crate) attempt: AttemptId,
+    /// Name of the job, for people.
+    pub(crate) job_name: String,
     pub(crate) subtask: u32,
     /// The checkpoint restored from (0: none): whatever it lists is committed before rows flow.
     pub(crate) restored: u64,
@@ -76,6 +80,7 @@ pub(crate) struct SinkStart {
 pub(crate) fn build(plan: &VertexPlan, start: SinkStart) -> Result<Box<dyn Sink>, TaskError> {
     match plan.operator.as_str() {
         "blackhole" => Ok(Box::new(blackhole::Blackhole)),
+        "print" => Ok(Box::new(print::Print::new(plan, &start)?)),
         "files" => {
             let sink = files::FilesSink::new(&config(plan)?, &plan.columns, start)?;
             Ok(Box::new(sink))

@@ -122,6 +122,7 @@ impl Live {
         schema::schema_of(&plan.columns)?;
         let start = SinkStart {
             attempt: self.context.attempt.clone(),
+            job_name: self.context.order.job_name.clone(),
             subtask: self.context.id.subtask,
             restored: self.context.restored_floor(),
             items: share.items,

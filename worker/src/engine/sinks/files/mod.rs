@@ -5,7 +5,6 @@
 pub(crate) mod commit;
 mod ledger;
 mod part;
-mod text;
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use regent_protocol::v1::Column;
 use self::commit::commit_all;
 use self::ledger::Ledger;
 use self::part::{Part, Places};
-use self::text::TextWriter;
+use super::text::TextWriter;
 use super::{Committed, Sink, SinkStart, SinkState};
 use crate::engine::effects::Effects;
 use crate::engine::error::TaskError;

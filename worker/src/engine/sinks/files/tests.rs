@@ -35,6 +35,7 @@ fn sink(dir: &Path, delivery: Delivery, token: u64, items: Vec<Bytes>) -> FilesS
             run: (1, 5),
             token: (1, token),
         },
+        job_name: "job".into(),
         subtask: 3,
         restored: 0,
         items,

@@ -1,4 +1,5 @@
-//! Batches as text: CSV (RFC 4180 with LF) and JSON lines. Null is an empty field or a missing key.
+//! Batches as text: CSV (RFC 4180 with LF) and JSON lines. Null is an empty field or a missing key;
+//! JSON has no NaN and no infinities, so they are missing there as well.
 
 use std::io::Write;
 
@@ -93,7 +94,7 @@ impl TextWriter {
     fn json_row(&mut self, columns: &[ArrayRef], row: usize, out: &mut Vec<u8>) {
         let mut separator = b'{';
         for (at, (column, kind)) in columns.iter().zip(&self.types).enumerate() {
-            if column.is_null(row) {
+            if column.is_null(row) || !fits_json(*kind, column, row) {
                 continue;
             }
             out.push(separator);
@@ -115,6 +116,10 @@ impl TextWriter {
         }
         out.extend_from_slice(b"}\n");
     }
+}
+
+fn fits_json(kind: ColumnType, column: &ArrayRef, row: usize) -> bool {
+    kind != ColumnType::Float64 || column.as_primitive::<Float64Type>().value(row).is_finite()
 }
 
 /// A value that needs no quotes.
@@ -257,6 +262,14 @@ mod tests {
         assert_eq!(lines[0]["s"], "a\"b,");
         assert_eq!(lines[1]["t"], "1970-01-01T00:00:01.500000Z");
         assert_eq!(lines[2], serde_json::json!({}));
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_know_are_missing() {
+        let floats = Float64Array::from(vec![f64::NAN, f64::INFINITY, 0.5]);
+        let batch = RecordBatch::try_from_iter([("f", Arc::new(floats) as ArrayRef)]).unwrap();
+        let written = text(FileFormat::JsonLines, &[("f", "float64")], &batch);
+        assert_eq!(written, "{}\n{}\n{\"f\":0.5}\n");
     }
 
     #[test]
