@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak verify fix
+.PHONY: help demo test soak mutants verify fix
 
 # `make test LOCKED=--locked` refuses a Cargo.lock that doesn't fit.
 LOCKED ?=
@@ -19,6 +19,7 @@ help:
 	@echo "make test     every test, a few rounds of the slow ones"
 	@echo "make verify   format, lints, documentation and tests; writes nothing"
 	@echo "make fix      formats, and lets the lints mend what they can"
+	@echo "make mutants  takes rules out of the code and sees tests fail; TOGETHER=1 is quick"
 	@echo "make soak     full counts of the slow tests, into docs/; REGENT_DATA names the year's flights"
 
 demo:
@@ -32,10 +33,15 @@ test:
 # two clusters on one machine would hurt each other.
 soak:
 	cargo build --release $(LOCKED) -p regent
+	cargo build --profile ci $(LOCKED) -p regent
 	cargo test --profile ci $(LOCKED) -p regent-chaos --no-run
-	REGENT_SOAK=1 REGENT_BIN="$(TARGET)/release/regent" \
+	REGENT_SOAK=1 REGENT_BIN="$(TARGET)/release/regent" REGENT_STEPS_BIN="$(TARGET)/ci/regent" \
 	  cargo test --profile ci $(LOCKED) --no-fail-fast -p regent-storage -p regent-ha -p regent-chaos \
 	  -- --nocapture --test-threads=1 2>/dev/null | $(SUMMARY) | tee docs/soak.txt
+
+# Takes each rule of chaos-tests/mutants.txt out of the sources in turn, and puts it back.
+mutants:
+	cargo run --profile ci $(LOCKED) -p regent-chaos --bin mutants -- $(if $(TOGETHER),--together) $(if $(ONLY),"$(ONLY)")
 
 verify:
 	cargo fmt --all --check

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use crate::command::{self, Outcome, kill, regent, run, wait_for};
 use crate::manifest::{Entry, Manifest};
 use crate::wait::{poll, wait_until};
-use crate::{knobs, ports, signals};
+use crate::{failpoints, knobs, ports, signals};
 
 /// From nothing to `ready`, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(40);
@@ -23,6 +24,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// A command's own time-out, and the second more that the contract allows it.
 const COMMAND_TIMEOUT: &str = "20s";
 const COMMAND_WITHIN: Duration = Duration::from_secs(22);
+/// The same for commands that outlive a leader.
+const PATIENT_TIMEOUT: &str = "60s";
+const PATIENT_WITHIN: Duration = Duration::from_secs(62);
 
 /// How much of each log a failed test prints.
 const LAST_LINES: usize = 25;
@@ -39,6 +43,8 @@ pub struct Options {
     pub slots: u32,
     /// `on-failure` or `never`.
     pub restart: &'static str,
+    /// Its processes obey orders at named moments.
+    pub failpoints: bool,
 }
 
 impl Default for Options {
@@ -48,6 +54,7 @@ impl Default for Options {
             taskmanagers: 2,
             slots: 4,
             restart: "on-failure",
+            failpoints: false,
         }
     }
 }
@@ -135,6 +142,10 @@ impl Cluster {
             .append(true)
             .open(self.local_log());
         let mut command = regent(self.home());
+        if self.options.failpoints {
+            command = command::instrumented(self.home());
+            command.env("REGENT_FAILPOINTS", failpoints::directory(self.home()));
+        }
         command.arg("local").arg("--dir").arg(self.dir());
         command.args(["--jobmanagers", &self.options.jobmanagers.to_string()]);
         command.args(["--taskmanagers", &self.options.taskmanagers.to_string()]);
@@ -205,6 +216,16 @@ impl Cluster {
             .args(["-o", "json", "--timeout", timeout])
             .args(arguments);
         run(command, limit)
+    }
+
+    /// The same beside the test: for commands that are answered only after something else happened.
+    #[must_use]
+    pub fn cli_beside(&self, arguments: &[&str]) -> JoinHandle<Outcome> {
+        let mut command = regent(self.home());
+        command.arg("--dir").arg(self.dir());
+        command.args(["-o", "json", "--timeout", PATIENT_TIMEOUT]);
+        command.args(arguments);
+        std::thread::spawn(move || run(command, PATIENT_WITHIN))
     }
 
     /// The document that a command prints.

@@ -195,6 +195,18 @@ impl<'a> Job<'a> {
         Self::of(cluster, submitted["job_id"].as_str().unwrap_or_default())
     }
 
+    /// Submits a job file although the leader may die over it: until it is answered, under one id.
+    ///
+    /// # Panics
+    /// If it is never answered.
+    #[must_use]
+    pub fn submit_through(cluster: &'a Cluster, file: &Path) -> Self {
+        let file = file.display().to_string();
+        let asked = cluster.cli_beside(&["job", "submit", &file]);
+        let submitted = asked.join().expect("the command ends").json();
+        Self::of(cluster, submitted["job_id"].as_str().unwrap_or_default())
+    }
+
     /// The job of that id.
     #[must_use]
     pub fn of(cluster: &'a Cluster, id: &str) -> Self {

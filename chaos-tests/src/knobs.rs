@@ -1,6 +1,7 @@
 //! The environment variables that steer a run:
 //!
 //! - `REGENT_BIN`: the binary under test; without it `regent` beside the test's own folder.
+//! - `REGENT_STEPS_BIN`: the same with debug assertions, for tests of named steps; without it `REGENT_BIN`.
 //! - `REGENT_SOAK=1`: full counts instead of a few rounds.
 //! - `REGENT_DATA`: the year's flights (`flights-2013.csv` or `.csv.gz`), or a folder with them.
 //! - `REGENT_SEED`: the seed of all random moments; printed by each test that has some.
@@ -27,6 +28,18 @@ pub fn binary() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The binary whose processes obey orders at named moments: a build with debug assertions.
+///
+/// # Panics
+/// If it isn't there.
+#[must_use]
+pub fn instrumented_binary() -> PathBuf {
+    match std::env::var_os("REGENT_STEPS_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => binary(),
+    }
 }
 
 /// `target/<profile>/regent`, for a test in `target/<profile>/deps`.

@@ -11,16 +11,20 @@
 //! | [`jobs`] | job files, and jobs as they are seen from outside |
 //! | [`reference`](mod@reference) | what plain, single-threaded code computes from the same files |
 //! | [`output`] | what a files sink committed, compared with that |
+//! | [`failpoints`] | processes that hurt themselves at a named moment |
 //! | [`wait`] | bounded waiting, and the time each phase took |
+//! | [`mutants`] | rules taken out of the code, and the tests that must notice |
 //! | [`knobs`] | the environment variables |
 //!
 //! A failure panics with what was expected and what was found: this crate is for tests only.
 
 pub mod cluster;
 pub mod command;
+pub mod failpoints;
 pub mod jobs;
 pub mod knobs;
 pub mod manifest;
+pub mod mutants;
 pub mod output;
 pub mod ports;
 pub mod reference;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use regent_ha::{FailoverCounts, Status};
 use regent_state::Machine;
 use regent_state::model::{ArtefactState, JobState};
 
@@ -107,13 +108,58 @@ fn replica(text: &mut Text, node: &Node) {
         "1 while this replica serves as leader.",
         serving,
     );
-    let fired = status.failovers.fired;
-    text.single(
-        "regent_failovers_fired_total",
-        "counter",
-        "Fast failovers stood for.",
-        fired,
-    );
+    failovers(text, &status.failovers);
+    alarms(text, node, &status);
+}
+
+/// What should be 0, always.
+fn alarms(text: &mut Text, node: &Node, status: &Status) {
+    let diverged = u8::from(status.divergence.is_some());
+    let table = [
+        (
+            "regent_disk_stalled",
+            "1 while writes to the log hang or entries are not applied.",
+            u64::from(node.replica.is_stalled()),
+        ),
+        (
+            "regent_state_diverged",
+            "1 once another replica held another state after the same entry.",
+            u64::from(diverged),
+        ),
+        (
+            "regent_clock_skew_milliseconds",
+            "Largest difference to another replica's wall clock.",
+            node.replica.clock_skew_ms(),
+        ),
+    ];
+    for (name, help, value) in table {
+        text.single(name, "gauge", help, value);
+    }
+}
+
+fn failovers(text: &mut Text, counts: &FailoverCounts) {
+    let table = [
+        (
+            "tried",
+            "Hard signs of the leader's death acted on.",
+            counts.tried,
+        ),
+        ("fired", "Fast failovers stood for.", counts.fired),
+        (
+            "lost",
+            "Deaths after which this replica stood and didn't win.",
+            counts.lost,
+        ),
+        (
+            "not_needed",
+            "Deaths after which this replica didn't have to stand.",
+            counts.not_needed,
+        ),
+    ];
+    for (name, help, count) in table {
+        let name = format!("regent_failovers_{name}_total");
+        text.single(&name, "counter", help, count);
+    }
 }
 
 fn state(text: &mut Text, machine: &Machine) {

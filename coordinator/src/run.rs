@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regent_ha::{Replica, ReplicaConfig};
+use regent_ha::{Replica, ReplicaConfig, Role};
 use regent_protocol::MAX_MESSAGE_BYTES;
 use regent_protocol::v1::job_manager_api_server::JobManagerApiServer;
 use regent_protocol::v1::worker_gateway_server::WorkerGatewayServer;
@@ -28,6 +28,8 @@ use crate::{http, leader};
 
 /// How long open requests may take once the process is to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long a leader that is to stop may take to hand over; then the others elect one by themselves.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(1);
 /// How long an idle connection is believed in.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Requests that one connection may have open.
@@ -137,9 +139,10 @@ impl JobManager {
         }
     }
 
-    /// Stops in order: the reign is revoked and its sessions close, then requests are drained, then the
-    /// replica stops and its files are closed.
+    /// Stops in order: a leader hands over, the reign is revoked and its sessions close, then requests are
+    /// drained, then the replica stops and its files are closed.
     pub async fn shutdown(mut self) {
+        self.hand_over().await;
         self.reign_stop.cancel();
         if let Err(error) = (&mut self.reigning).await {
             tracing::warn!(%error, "the reign ended badly");
@@ -153,6 +156,23 @@ impl JobManager {
         }
         self.node.replica.shutdown().await;
         tracing::info!(name = %self.node.config.display_name(), "JobManager stopped");
+    }
+}
+
+impl JobManager {
+    /// While it is under way writes wait, and go to the winner. If nobody can take over, the others elect.
+    async fn hand_over(&self) {
+        let status = self.node.replica.status();
+        let leads = status.role == Role::Leader;
+        let Some(to) = status.successor().filter(|_| leads) else {
+            return;
+        };
+        let moving = self.node.replica.transfer_leader(to);
+        match tokio::time::timeout(HAND_OVER_LIMIT, moving).await {
+            Ok(Ok(moved)) => tracing::info!(to = moved.to, took = ?moved.took, "handed over"),
+            Ok(Err(error)) => tracing::warn!(%error, "not handed over"),
+            Err(_) => tracing::warn!("not handed over within {HAND_OVER_LIMIT:?}"),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::agreement::Agreement;
+use crate::clocks::Clocks;
 use crate::log::RaftLog;
 use crate::network::Peers;
 use crate::raft::{RaftHandle, now};
@@ -124,6 +125,7 @@ pub(crate) struct Vigil {
     pub(crate) log: RaftLog,
     pub(crate) signs: Signs,
     pub(crate) agreement: Arc<Agreement>,
+    pub(crate) clocks: Arc<Clocks>,
     counters: Arc<Counters>,
     enabled: bool,
 }
@@ -145,6 +147,7 @@ impl Vigil {
             log,
             signs: Arc::new(watch::Sender::new(BTreeMap::new())),
             agreement,
+            clocks: Arc::default(),
             counters: Arc::default(),
             enabled,
         }

@@ -85,6 +85,11 @@ impl Leadership {
     }
 }
 
+/// Whether anybody else could lead.
+fn has_others(seen: &RaftServerMetrics<TypeConfig>) -> bool {
+    seen.membership_config.voter_ids().count() > 1
+}
+
 /// Follows Raft's word on leadership and publishes reigns.
 pub(crate) struct Throne {
     pub(crate) raft: RaftHandle,
@@ -94,16 +99,22 @@ pub(crate) struct Throne {
     pub(crate) published: Arc<watch::Sender<Leadership>>,
     /// The longest election timeout.
     pub(crate) election: Duration,
+    /// True while nothing moves here.
+    pub(crate) stalled: watch::Receiver<bool>,
 }
 
 impl Throne {
     /// Runs until Raft stops.
     pub(crate) async fn run(self) {
+        let mut stalled = self.stalled.clone();
         let mut metrics = self.raft.server_metrics();
         let mut led_until = Instant::now();
         loop {
             let seen = metrics.borrow_and_update().clone();
+            let yields = *stalled.borrow_and_update() && has_others(&seen);
             match leader_of(&seen, self.shared.node_id()) {
+                // Somebody else should lead: reconcilers stop, and a new reign begins if nobody did.
+                Some(_) if yields => self.publish(Leadership::None),
                 Some(leader_id) if self.reigning() == Some(leader_id) => led_until = Instant::now(),
                 Some(leader_id) => {
                     self.publish(Leadership::None);
@@ -119,8 +130,13 @@ impl Throne {
                 None => self.publish(self.following(&seen)),
             }
             // Looks again without being told: a leader that falls silent changes nothing here.
-            let changed = timeout(self.election / 2, metrics.changed()).await;
-            if matches!(changed, Ok(Err(_))) {
+            let changed = async {
+                tokio::select! {
+                    changed = metrics.changed() => changed.is_ok(),
+                    watched = stalled.changed() => watched.is_ok(),
+                }
+            };
+            if matches!(timeout(self.election / 2, changed).await, Ok(false)) {
                 break;
             }
         }

@@ -12,11 +12,13 @@
 //! | whom a replica believes | `memory`, `shared` |
 //! | messages between replicas | `network`, `link`, `server`, `wire`, `proto/peer.proto` |
 //! | log, state and snapshots as openraft sees them | `log`, `machine`, `snapshot`, `recovery`, `entry` |
-//! | noticing that replicas disagree | `agreement` |
+//! | noticing that replicas or their clocks disagree | `agreement`, `clocks` |
 //! | handing leadership over, noticing a death early | `transfer`, `failover`, `watching` |
+//! | noticing that nothing moves | `watchdog` |
 
 mod agreement;
 pub mod bootstrap;
+mod clocks;
 pub mod config;
 pub mod effects;
 mod entry;
@@ -48,6 +50,7 @@ mod suite;
 pub mod transfer;
 pub mod types;
 pub mod view;
+mod watchdog;
 mod watching;
 mod wire;
 

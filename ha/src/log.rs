@@ -200,6 +200,11 @@ impl RaftLog {
     }
 
     /// What the disk is doing.
+    /// When the oldest write was issued that isn't durable. Takes no lock and does no IO.
+    pub(crate) fn outstanding_since(&self) -> Option<std::time::Instant> {
+        self.store.outstanding_since()
+    }
+
     pub(crate) fn metrics(&self) -> LogMetrics {
         self.store.metrics()
     }

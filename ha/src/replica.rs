@@ -29,6 +29,7 @@ use crate::status::{self, Status};
 use crate::transfer::{Transfer, Transferred};
 use crate::types::{Member, NodeId};
 use crate::view::{View, Views};
+use crate::watchdog::Watchdog;
 
 /// How long an orderly stop may take before its threads are left behind.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ pub(crate) struct Parts {
     pub(crate) failure: watch::Receiver<Option<String>>,
     pub(crate) vigil: Vigil,
     pub(crate) transfer: Transfer,
+    pub(crate) watchdog: Watchdog,
     pub(crate) peer_address: SocketAddr,
     pub(crate) log: RaftLog,
     pub(crate) store: StateStore,
@@ -246,6 +248,16 @@ impl Replica {
         self.parts.log.metrics()
     }
 
+    /// Whether writes hang or entries are not applied here; meanwhile this replica doesn't lead.
+    pub fn is_stalled(&self) -> bool {
+        *self.parts.watchdog.stalled().borrow()
+    }
+
+    /// How far the wall clock of another replica is from this one's, at most.
+    pub fn clock_skew_ms(&self) -> u64 {
+        self.parts.vigil.clocks.skew_ms()
+    }
+
     /// Hands leadership to a reachable voter that holds everything flushed here; waits until it leads.
     pub async fn transfer_leader(&self, to: NodeId) -> Result<Transferred, TransferError> {
         self.parts.transfer.run(to).await
@@ -267,6 +279,7 @@ impl Replica {
         let Some(runtime) = self.running.take() else {
             return;
         };
+        self.parts.watchdog.stop();
         if let Err(error) = self.parts.raft.shutdown().await {
             tracing::warn!(%error, "raft ended badly");
         }

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::failover::Vigil;
 use crate::founding::Founding;
 use crate::memory::Refusal;
+use crate::proposals::wall_ms;
 use crate::raft::{RaftHandle, member_of, now};
 use crate::reads::Reads;
 use crate::receive_snapshot::{self, Inbox};
@@ -193,6 +194,7 @@ impl Peer for PeerService {
             Ok(proto::WatchEvent {
                 applied_index: view.applied_index(),
                 state_hash: view.hash().to_le_bytes().to_vec().into(),
+                wall_ms: wall_ms(),
             })
         });
         Ok(Response::new(Box::pin(told)))

@@ -39,6 +39,7 @@ use crate::shared::{Phase, Shared};
 use crate::snapshot::Snapshots;
 use crate::transfer::Transfer;
 use crate::view::Views;
+use crate::watchdog::{self, Watchdog};
 use crate::watching;
 use crate::wire::proto::peer_server::PeerServer;
 
@@ -189,6 +190,9 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         config.read_timeout,
     );
     let vigil = core.vigil(&log, config.fast_failover);
+    let watchdog = Watchdog::start(log.clone(), &core.raft, core.views.clone())
+        .map_err(|e| StartError::Config(format!("threads: {e}")))?;
+    let transfer = core.transfer();
     let service = PeerService {
         shared: core.shared.clone(),
         raft: core.raft.clone(),
@@ -199,13 +203,19 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         vigil: vigil.clone(),
     };
     tokio::spawn(serve(listener, service));
-    tokio::spawn(core.throne(&proposals).run());
+    tokio::spawn(core.throne(&proposals, watchdog.stalled()).run());
+    tokio::spawn(watchdog::step_aside(
+        watchdog.stalled(),
+        core.raft.clone(),
+        transfer.clone(),
+    ));
     tokio::spawn(watching::watch_voters(vigil.clone()));
     tokio::spawn(stand_back(core.raft.clone(), core.shared.phase()));
     tokio::spawn(Lookout::new(core.shared.clone(), config.peers.clone()).run());
     Ok(Parts {
         failure: watch_failure(&core.raft),
-        transfer: core.transfer(),
+        transfer,
+        watchdog,
         shared: core.shared,
         raft: core.raft,
         proposals,
@@ -286,7 +296,7 @@ impl Core {
         }
     }
 
-    fn throne(&self, proposals: &Proposals) -> Throne {
+    fn throne(&self, proposals: &Proposals, stalled: watch::Receiver<bool>) -> Throne {
         Throne {
             raft: self.raft.clone(),
             shared: self.shared.clone(),
@@ -294,6 +304,7 @@ impl Core {
             views: self.views.clone(),
             published: self.leadership.clone(),
             election: self.election,
+            stalled,
         }
     }
 

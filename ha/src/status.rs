@@ -151,6 +151,19 @@ pub(crate) fn status(
     }
 }
 
+impl Status {
+    /// The other voter that holds most of this leader's log.
+    pub fn successor(&self) -> Option<NodeId> {
+        let voters = self
+            .peers
+            .iter()
+            .filter(|peer| self.voters.contains(&peer.node_id));
+        voters
+            .max_by_key(|peer| peer.matched_index)
+            .map(|peer| peer.node_id)
+    }
+}
+
 pub(crate) fn role_of(metrics: &RaftMetrics<TypeConfig>) -> Role {
     if metrics.running_state.is_err() {
         return Role::Down;

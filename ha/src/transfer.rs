@@ -109,6 +109,23 @@ impl Transfer {
         })
     }
 
+    /// Has any live follower take over at once, though this replica can't bring it up to date: for one
+    /// whose own writes hang. Whoever holds most is asked first. Nothing to do unless it leads.
+    pub(crate) async fn give_away(&self) {
+        let metrics = now(&self.raft.metrics());
+        let alone = metrics.membership_config.voter_ids().count() < 2;
+        if alone || metrics.state != ServerState::Leader || self.under_way.send_replace(true) {
+            return;
+        }
+        let vote = now(&self.raft.server_metrics()).vote;
+        let winner = self.rouse_followers(vote, self.shared.node_id()).await;
+        self.under_way.send_replace(false);
+        match winner {
+            Some((leader, term)) => tracing::info!(leader = %leader.node.name, term, "given away"),
+            None => tracing::warn!("nobody took over"),
+        }
+    }
+
     fn check(&self, to: NodeId) -> Result<(), TransferError> {
         let refused = |text: String| Err(TransferError::Refused(text));
         let metrics = now(&self.raft.metrics());

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::failover::{Sign, Vigil};
 use crate::link::Link;
+use crate::proposals::wall_ms;
 use crate::raft::now;
 use crate::types::{Node, NodeId};
 use crate::wire::proto;
@@ -82,6 +83,7 @@ async fn watch_one(vigil: Vigil, node_id: NodeId, node: Node) {
                 compare(&vigil, node_id, &event);
             }
             link.forget_introduction();
+            vigil.clocks.forget(node_id);
             let sign = after_break(&node.peer).await;
             set(&vigil, node_id, sign);
             if sign == Sign::Gone {
@@ -99,6 +101,7 @@ fn compare(vigil: &Vigil, node_id: NodeId, event: &proto::WatchEvent) {
         let hash = u128::from_le_bytes(hash);
         vigil.agreement.compare(node_id, event.applied_index, hash);
     }
+    vigil.clocks.compare(node_id, event.wall_ms, wall_ms());
 }
 
 fn set(vigil: &Vigil, node_id: NodeId, sign: Sign) {

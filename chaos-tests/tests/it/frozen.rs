@@ -10,6 +10,8 @@ use regent_chaos::knobs;
 use regent_chaos::reference::flights;
 use regent_chaos::wait::{Phases, pause, wait_until};
 
+/// A request that waited for the frozen leader alone would get no answer within this time.
+const REQUEST_TIMEOUT: &str = "8s";
 /// Longer than a worker's lease (10 s).
 const BEYOND_THE_LEASE: Duration = Duration::from_secs(13);
 
@@ -72,5 +74,35 @@ fn a_frozen_worker_wakes_up_without_a_lease() {
         phases.done(&format!("round {round}: exact, {:?}", job.seen()));
     }
     cluster.wait_for_workers(2);
+    cluster.stop();
+}
+
+/// Whoever is asked hands the request on to the leader, which was frozen a moment ago. Neither a read nor a
+/// write may hang on it once another one leads.
+#[test]
+fn no_request_hangs_on_a_frozen_leader() {
+    let mut phases = Phases::of("frozen_requests");
+    let mut cluster = Cluster::start(Options::default());
+    for round in 1..=knobs::rounds(2, 20) {
+        cluster.wait_until_caught_up(10);
+        let spec = FlightsJob::new(cluster.home(), &format!("request-{round}"), 60_000);
+        let file = spec.write().display().to_string();
+        let frozen = cluster.wait_for_leader();
+        let others = cluster.manifest().names("jobmanager").into_iter();
+        let follower = others.filter(|name| *name != frozen).next_back();
+        let endpoint = cluster.process(&follower.expect("three replicas")).api;
+        cluster.signal(&frozen, Signal::SIGSTOP);
+        let ask = |words: &[&str]| {
+            let all = [&["--endpoints", &endpoint], words].concat();
+            let limit = Duration::from_secs(10);
+            cluster.cli_within(&all, REQUEST_TIMEOUT, limit).json()
+        };
+        let submitted = ask(&["job", "submit", &file]);
+        phases.done(&format!("round {round}: submitted over {frozen}, frozen"));
+        let id = submitted["job_id"].as_str().unwrap_or_default();
+        assert_eq!(ask(&["job", "show", id])["job_id"], id);
+        cluster.signal(&frozen, Signal::SIGCONT);
+        Job::of(&cluster, id).wait_for("FINISHED", Duration::from_secs(60));
+    }
     cluster.stop();
 }

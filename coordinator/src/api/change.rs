@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use regent_ha::ClientProposal;
+use regent_ha::{ClientProposal, Member};
 use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1;
 use regent_protocol::v1::change_request::Change;
@@ -67,7 +67,7 @@ pub(crate) async fn change(
                     "this replica does not lead",
                 ));
             }
-            Server::There(leader) => forward(node, &leader.node.api, &request, deadline).await,
+            Server::There(leader) => forward(node, &leader, &request, deadline).await,
         };
         match tried {
             Err(error) if error.kind.retryable() => {
@@ -116,7 +116,7 @@ fn tag(request: &v1::ChangeRequest) -> Result<RequestTag, ApiError> {
 
 async fn forward(
     node: &Node,
-    api: &str,
+    leader: &Member,
     request: &v1::ChangeRequest,
     deadline: Instant,
 ) -> Result<v1::Document, ApiError> {
@@ -126,23 +126,20 @@ async fn forward(
         ..request.clone()
     };
     let asked = async {
-        let mut client = node.clients.to(api)?;
+        let mut client = node.clients.to(&leader.node.api)?;
         client
             .change(forward)
             .await
             .map(tonic::Response::into_inner)
     };
-    match timeout_at(deadline, asked).await {
+    match wait::answered(node, leader.node_id, deadline, asked).await {
         Ok(Ok(document)) => Ok(document),
         // Without a word of Regent's own, the request may have been under way.
         Ok(Err(status)) => Err(ApiError::from_status(&status).unwrap_or_else(|| {
             let cause = read::from_leader(&status);
             ApiError::new(ErrorKind::UnknownOutcome, cause.message)
         })),
-        Err(_) => Err(ApiError::new(
-            ErrorKind::UnknownOutcome,
-            "the leader doesn't answer",
-        )),
+        Err(cause) => Err(ApiError::new(ErrorKind::UnknownOutcome, cause)),
     }
 }
 
@@ -361,7 +358,8 @@ impl Asked<'_> {
     async fn transfer(&self, to: u64) -> Result<v1::Document, ApiError> {
         let status = self.node.replica.status();
         let to = match to {
-            0 => best_target(&status)
+            0 => status
+                .successor()
                 .ok_or_else(|| ApiError::new(ErrorKind::Refused, "no other voter can take over"))?,
             node => node,
         };
@@ -410,15 +408,4 @@ fn savepoint_state(job: &Job, request: LogIndex) -> Option<&SavepointState> {
         .iter()
         .find(|asked| asked.request == request)
         .map(|asked| &asked.state)
-}
-
-/// The voter that holds most of the log, of those heard lately.
-fn best_target(status: &regent_ha::Status) -> Option<u64> {
-    let voters = status
-        .peers
-        .iter()
-        .filter(|peer| status.voters.contains(&peer.node_id));
-    voters
-        .max_by_key(|peer| peer.matched_index)
-        .map(|peer| peer.node_id)
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use regent_ha::View;
+use regent_ha::{Member, View};
 use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1;
 use regent_protocol::v1::read_request::Query;
@@ -42,7 +42,7 @@ pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Do
                 ErrorKind::NoLeader,
                 "this replica does not lead",
             )),
-            Server::There(leader) => there(node, &leader.node.api, &request, deadline).await,
+            Server::There(leader) => there(node, &leader, &request, deadline).await,
         };
         match tried {
             Err(error) if error.kind.retryable() && !request.forwarded => {
@@ -112,7 +112,7 @@ async fn answer(
 /// Asks the leader.
 async fn there(
     node: &Node,
-    api: &str,
+    leader: &Member,
     request: &v1::ReadRequest,
     deadline: Instant,
 ) -> Result<v1::Document, ApiError> {
@@ -122,16 +122,13 @@ async fn there(
         ..request.clone()
     };
     let asked = async {
-        let mut client = node.clients.to(api)?;
+        let mut client = node.clients.to(&leader.node.api)?;
         client.read(forward).await.map(tonic::Response::into_inner)
     };
-    match timeout_at(deadline, asked).await {
+    match wait::answered(node, leader.node_id, deadline, asked).await {
         Ok(Ok(document)) => Ok(document),
         Ok(Err(status)) => Err(from_leader(&status)),
-        Err(_) => Err(ApiError::new(
-            ErrorKind::NoLeader,
-            "the leader doesn't answer",
-        )),
+        Err(cause) => Err(ApiError::new(ErrorKind::NoLeader, cause)),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use regent_ha::{Member, Phase};
+use regent_ha::{Leadership, Member, NodeId, Phase};
 use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1::NodeStatusRequest;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::node::Node;
 
@@ -43,6 +43,27 @@ pub(crate) async fn leader(node: &Node, deadline: Instant) -> Result<Server, Api
             return Err(no_leader(node).await);
         }
         pause().await;
+    }
+}
+
+/// What the leader answers, or why nothing can be expected of it any more: the time is over (`late`), or
+/// somebody else leads. Without the latter a request would hang on a leader that was frozen or cut off.
+pub(crate) async fn answered<T>(
+    node: &Node,
+    leader: NodeId,
+    deadline: Instant,
+    asked: impl Future<Output = T>,
+) -> Result<T, &'static str> {
+    let mut leadership = node.replica.leadership();
+    let succeeded = leadership.wait_for(|now| match now {
+        Leadership::None => false,
+        Leadership::Leading(_) => true,
+        Leadership::Following { leader: now, .. } => now.node_id != leader,
+    });
+    tokio::select! {
+        biased;
+        answer = timeout_at(deadline, asked) => answer.map_err(|_| "the leader doesn't answer"),
+        _ = succeeded => Err("another replica leads before this was answered"),
     }
 }
 

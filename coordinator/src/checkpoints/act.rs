@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use regent_failpoint::reach;
 use regent_protocol::metadata::{
     METADATA_NAME, METADATA_VERSION, MetadataPointer, encode_metadata,
 };
@@ -22,7 +23,7 @@ use regent_state::{Command, JobGraph, Response};
 use regent_storage::objects::Location;
 
 use super::plan::{Action, Pending};
-use super::{Coordinators, NotCompleted, Outcome, Sight, kind_name};
+use super::{Coordinators, NotCompleted, Outcome, Sight, course, kind_name};
 use crate::leader::rule::Rule;
 use crate::leader::seen::Seen;
 use crate::scheduler::order::columns;
@@ -64,6 +65,8 @@ fn trigger(key: AttemptRef, sight: &Sight, pending: &Pending) -> Order {
 impl Coordinators {
     /// Carries out actions of one attempt.
     pub(super) fn act(&mut self, key: AttemptRef, sight: &Sight, actions: Vec<Action>) {
+        let announces = |action: &Action| matches!(action, Action::AnnounceCompleted { .. });
+        let announced = actions.iter().any(announces);
         for action in actions {
             let rule = Arc::clone(&self.rule);
             match action {
@@ -98,6 +101,7 @@ impl Coordinators {
                         path,
                     };
                     rule.order_all([worker], &Order::Completed(order));
+                    reach(sight.latest_course(), "one-announced");
                 }
                 Action::SinksCommitted(through) => {
                     self.deeds.spawn(async move {
@@ -106,11 +110,16 @@ impl Coordinators {
                             run: key.run,
                             through,
                         };
+                        reach("end", "committed");
                         let done = rule.propose(ACTOR, Command::SinksCommitted(command)).await;
+                        reach("end", "reported");
                         (key, Outcome::Reported(done.is_ok()))
                     });
                 }
             }
+        }
+        if announced {
+            reach(sight.latest_course(), "announced");
         }
     }
 
@@ -119,9 +128,11 @@ impl Coordinators {
         let order = trigger(key, sight, pending);
         let send = |worker: WorkerRef| {
             let session = self.rule.hub.send(&worker, order.clone())?;
+            reach(course(pending.kind), "one-triggered");
             Some((worker, session))
         };
         let sessions = sight.workers().into_iter().map(send).collect();
+        reach(course(pending.kind), "triggered");
         let coordinator = self.by_attempt.get_mut(&key);
         let action = coordinator.and_then(|coordinator| coordinator.triggered(sessions));
         self.act(key, sight, action.into_iter().collect());
@@ -136,16 +147,19 @@ async fn begin(rule: &Rule, key: AttemptRef, kind: CheckpointKind) -> Outcome {
         kind,
         root,
     };
-    match rule.propose(ACTOR, Command::BeginCheckpoint(command)).await {
-        Ok(Response::CheckpointBegun { id, path, .. }) => Outcome::Begun(Some(Pending {
-            id,
-            kind,
-            path,
-            begun_ms: rule.clock_ms(),
-            handles: BTreeMap::new(),
-        })),
-        Ok(_) | Err(_) => Outcome::Begun(None),
-    }
+    reach(course(kind), "planned");
+    let answer = rule.propose(ACTOR, Command::BeginCheckpoint(command)).await;
+    let Ok(Response::CheckpointBegun { id, path, .. }) = answer else {
+        return Outcome::Begun(None);
+    };
+    reach(course(kind), "begun");
+    Outcome::Begun(Some(Pending {
+        id,
+        kind,
+        path,
+        begun_ms: rule.clock_ms(),
+        handles: BTreeMap::new(),
+    }))
 }
 
 /// The content of `_metadata`: every subtask's handle, in graph order.
@@ -203,11 +217,13 @@ async fn complete(
     metadata: v1::CheckpointMetadata,
     sinks_committed_through: Option<CheckpointId>,
 ) -> Result<(), NotCompleted> {
+    reach(course(pending.kind), "acknowledged");
     let written = write(rule, &pending, &metadata).await;
     let written = written.map_err(|cause| NotCompleted {
         cause,
         counts: true,
     })?;
+    reach(course(pending.kind), "written");
     let command = CompleteCheckpoint {
         job: key.job,
         token: key.token,
@@ -222,6 +238,7 @@ async fn complete(
         cause: refused.to_string(),
         counts: false,
     })?;
+    reach(course(pending.kind), "completed");
     rule.counters.checkpoints_completed.add(1);
     Ok(())
 }

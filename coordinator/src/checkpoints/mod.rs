@@ -158,6 +158,12 @@ impl Sight {
         }
     }
 
+    /// The course of the checkpoint that is announced.
+    fn latest_course(&self) -> &'static str {
+        let latest = self.job.latest.as_ref();
+        latest.map_or("", |latest| course(latest.kind))
+    }
+
     fn workers(&self) -> BTreeSet<WorkerRef> {
         self.attempt
             .placement
@@ -311,5 +317,15 @@ pub(crate) fn kind_name(kind: CheckpointKind) -> &'static str {
         CheckpointKind::Checkpoint => "checkpoint",
         CheckpointKind::Savepoint { .. } | CheckpointKind::StopSavepoint => "savepoint",
         CheckpointKind::Final => "final",
+    }
+}
+
+/// The course whose dangerous moments a checkpoint of this kind passes.
+fn course(kind: CheckpointKind) -> &'static str {
+    match kind {
+        CheckpointKind::Checkpoint => "checkpoint",
+        CheckpointKind::Savepoint { .. } => "savepoint",
+        CheckpointKind::StopSavepoint => "stop",
+        CheckpointKind::Final => "last",
     }
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use regent_failpoint::reach;
 use regent_state::command::{CleanupAttempted, CleanupReport, CleanupSwept, SweepReport};
 use regent_state::ids::ArtefactId;
 use regent_state::{Command, Effect};
@@ -93,7 +94,9 @@ impl Cleaner {
             self.busy.insert(work.artefact.id);
             let objects = self.rule.objects.clone();
             self.running.spawn(async move {
+                reach("cleanup", "picked");
                 let result = act::remove(&objects, &work).await;
+                reach("cleanup", "deleted");
                 (work, result)
             });
         }
@@ -153,6 +156,7 @@ impl Cleaner {
             let command = Command::CleanupAttempted(CleanupAttempted { outcomes });
             match rule.propose(ACTOR, command).await {
                 Ok(_) => {
+                    reach("cleanup", "recorded");
                     self.reports.clear();
                     self.free(&ids);
                 }

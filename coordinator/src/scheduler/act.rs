@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use rand::Rng;
+use regent_failpoint::reach;
 use regent_ha::View;
 use regent_protocol::v1;
 use regent_protocol::v1::leader_message::Message as Order;
+use regent_state::command::Outcome;
 use regent_state::ids::{CheckpointId, JobId, Run, WorkerRef};
 use regent_state::{Command, Machine};
 use tokio::sync::mpsc;
@@ -101,6 +103,8 @@ impl Hands {
         let mut waiting = 0;
         for (facts, plan) in plans {
             let mut commands = Vec::new();
+            let deploys = |step: &Step| matches!(step, Step::Deploy { .. });
+            let ordered = plan.steps.iter().any(deploys);
             for step in plan.steps {
                 match step {
                     Step::Propose(Command::JobWaiting(_)) if waiting >= WAITING_MAX => {}
@@ -110,6 +114,9 @@ impl Hands {
                     }
                     order => self.order(view, facts.as_ref(), order),
                 }
+            }
+            if ordered {
+                reach("deployment", "ordered");
             }
             if !commands.is_empty() {
                 proposals.push(commands);
@@ -124,7 +131,13 @@ impl Hands {
         let in_order = |commands: Vec<Command>| async move {
             let mut changed = false;
             for command in commands {
-                changed |= rule.propose("scheduler", command).await.is_ok();
+                let (course, before, after) = moments(&command);
+                reach(course, before);
+                let done = rule.propose("scheduler", command).await.is_ok();
+                if done {
+                    reach(course, after);
+                }
+                changed |= done;
             }
             changed
         };
@@ -163,6 +176,7 @@ impl Hands {
         if let Some(session) = self.rule.hub.send(&worker, Order::Deploy(deploy)) {
             let now = self.rule.hub.now();
             self.memory.ordered.insert((attempt, worker, session), now);
+            reach("deployment", "one-ordered");
         }
     }
 
@@ -223,6 +237,7 @@ impl Hands {
                 at,
             };
             self.memory.commits.insert((facts.job.id, id), commit);
+            reach("cancel", "commit-ordered");
         }
     }
 }
@@ -232,6 +247,22 @@ fn answered(found: v1::PathsInspected) -> Inspection {
     Inspection::Answered {
         problems: found.problems.into_iter().map(problem).collect(),
         existing: found.existing_files,
+    }
+}
+
+/// The dangerous moments before a command is proposed and after it is applied: (course, before, after).
+fn moments(command: &Command) -> (&'static str, &'static str, &'static str) {
+    match command {
+        Command::DeployAttempt(_) => ("deployment", "planned", "placed"),
+        Command::AttemptRunning(_) => ("deployment", "all-run", "running"),
+        Command::AttemptAdopted(_) => ("adoption", "complete", "adopted"),
+        Command::JobTerminated(ends) if ends.outcome == Outcome::Finished => {
+            ("end", "all-over", "terminated")
+        }
+        Command::JobTerminated(_) => ("cancel", "stopped", "terminated"),
+        // Of a job whose tasks are gone; while they are there their coordinator reports it.
+        Command::SinksCommitted(_) => ("cancel", "committed", "reported"),
+        _ => ("", "", ""),
     }
 }
 

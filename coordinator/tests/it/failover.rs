@@ -1,5 +1,7 @@
 //! Takeover: what a new leader adopts, and what it starts again.
 
+use std::time::Duration;
+
 use regent_protocol::v1::Nothing;
 use regent_protocol::v1::change_request::Change;
 use regent_protocol::v1::read_request::Query;
@@ -53,6 +55,7 @@ async fn running_tasks_are_adopted_and_checkpoints_go_on() {
     assert!(client.is_clean(&job).await.output_complete);
     let history: Vec<view::Reign> = client.read(Query::LeaderHistory(Nothing {})).await.unwrap();
     assert_eq!(history.last().unwrap().jobs_adopted, 1);
+    assert_eq!(history.last().unwrap().cause, "transfer", "it handed over");
     assert!(!cluster.checkpoints().join(&job).exists());
     cluster.shutdown().await;
 }
@@ -103,5 +106,36 @@ async fn a_cancel_survives_the_leader() {
     cluster.client(second).reaches(&job, "CANCELED").await;
     // Clean once the dead worker's lease is over.
     cluster.client(second).is_clean(&job).await;
+    cluster.shutdown().await;
+}
+
+/// The session stays open and every heartbeat arrives: only a majority's word may prolong a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_a_majority_prolongs_no_lease() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let puppets = workers(&cluster, 1);
+    registered(&cluster, leader, 1).await;
+    let answered = || puppets[0].heartbeats_answered();
+    until("heartbeats are answered", async || {
+        (answered() > 3).then_some(())
+    })
+    .await;
+    cluster.stop((leader + 1) % 3).await;
+    cluster.stop((leader + 2) % 3).await;
+    // Rounds that were under way have ended.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = answered();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        answered(),
+        before,
+        "ten heartbeats came and none is answered"
+    );
+    cluster.restart((leader + 1) % 3).await;
+    until("heartbeats are answered again", async || {
+        (answered() > before).then_some(())
+    })
+    .await;
     cluster.shutdown().await;
 }

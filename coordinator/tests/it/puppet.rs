@@ -23,6 +23,7 @@ struct Held {
     sinks: Vec<String>,
     orders: Vec<String>,
     refused: Vec<String>,
+    heartbeats_answered: u64,
     session: Option<mpsc::Sender<WorkerMessage>>,
 }
 
@@ -71,6 +72,10 @@ impl Puppet {
     /// Names of the orders that came, oldest first.
     pub(crate) fn orders(&self) -> Vec<String> {
         self.held.lock().unwrap().orders.clone()
+    }
+
+    pub(crate) fn heartbeats_answered(&self) -> u64 {
+        self.held.lock().unwrap().heartbeats_answered
     }
 
     pub(crate) fn tasks(&self) -> usize {
@@ -247,6 +252,7 @@ impl Life {
             Order::Refused(_) => Some("refused"),
         };
         held.orders.extend(name.map(str::to_owned));
+        held.heartbeats_answered += u64::from(matches!(order, Order::Heartbeat(_)));
         match order {
             Order::Deploy(deploy) => self.deploy(&mut held, &deploy),
             Order::Cancel(cancel) => end(&mut held, &cancel.attempt.unwrap_or_default()),

@@ -167,6 +167,7 @@ impl LogFiles {
         let (bytes, crc) = batch.finish(place);
         write_all_at(segment.file.as_ref(), bytes, self.end)
             .map_err(|e| BatchError::Write(LogError::io("write", &path(), e)))?;
+        regent_failpoint::reach("disk", "sync");
         segment
             .file
             .sync_data()
