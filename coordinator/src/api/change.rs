@@ -21,13 +21,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::authorise::{Role, authorise};
 use super::rehearse::rehearse;
-use super::wait::{self, Server};
+use super::wait::{self, Guide, Server};
 use super::{deadline, document, errors, left_ms, read, refs, savepoints, submit};
 use crate::leader::rule::Rule;
 use crate::node::Node;
 
 /// Kept back from the client's timeout, so that the answer arrives within it.
 const ANSWER_RESERVE: Duration = Duration::from_millis(200);
+/// What a leader is given to say that it handed leadership over.
+const HANDED_OVER: Duration = Duration::from_secs(1);
 
 /// Carries out a change.
 pub(crate) async fn change(
@@ -45,8 +47,9 @@ pub(crate) async fn change(
     authorise(Role::Admin, &what)?;
     let tag = tag(&request)?;
     let mut maybe_done = false;
+    let mut guide = Guide::new(node);
     loop {
-        let server = match wait::leader(node, deadline).await {
+        let server = match guide.leader(deadline).await {
             Ok(server) => server,
             Err(error) => return Err(finally(error, maybe_done)),
         };
@@ -67,7 +70,7 @@ pub(crate) async fn change(
                     "this replica does not lead",
                 ));
             }
-            Server::There(leader) => forward(node, &leader, &request, deadline).await,
+            Server::There(leader) => forward(node, &guide, &leader, &request, deadline).await,
         };
         match tried {
             Err(error) if error.kind.retryable() => {
@@ -78,7 +81,7 @@ pub(crate) async fn change(
                         maybe_done,
                     ));
                 }
-                wait::pause().await;
+                guide.again().await;
             }
             answered => return answered,
         }
@@ -116,6 +119,7 @@ fn tag(request: &v1::ChangeRequest) -> Result<RequestTag, ApiError> {
 
 async fn forward(
     node: &Node,
+    guide: &Guide<'_>,
     leader: &Member,
     request: &v1::ChangeRequest,
     deadline: Instant,
@@ -132,14 +136,31 @@ async fn forward(
             .await
             .map(tonic::Response::into_inner)
     };
-    match wait::answered(node, leader.node_id, deadline, asked).await {
+    let last_word = match request.change {
+        // Whoever hands leadership over answers after it is gone.
+        Some(Change::TransferLeader(_)) => HANDED_OVER,
+        _ => wait::LAST_WORD,
+    };
+    let answered = tokio::select! {
+        biased;
+        answered = timeout_at(deadline, asked) => answered,
+        // It died or froze with the request: the next leader is asked under the same id.
+        () = guide.succeeded(leader.node_id, last_word) => {
+            let message = "leadership moved on before the leader answered";
+            return Err(ApiError::new(ErrorKind::UnknownOutcome, message));
+        }
+    };
+    match answered {
         Ok(Ok(document)) => Ok(document),
         // Without a word of Regent's own, the request may have been under way.
         Ok(Err(status)) => Err(ApiError::from_status(&status).unwrap_or_else(|| {
             let cause = read::from_leader(&status);
             ApiError::new(ErrorKind::UnknownOutcome, cause.message)
         })),
-        Err(cause) => Err(ApiError::new(ErrorKind::UnknownOutcome, cause)),
+        Err(_) => Err(ApiError::new(
+            ErrorKind::UnknownOutcome,
+            "the leader doesn't answer",
+        )),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::documents::{self, Live};
-use super::wait::{self, Server};
+use super::wait::{self, Guide, Server};
 use super::{deadline, document, errors, left_ms, refs, savepoints};
 use crate::leader::rule::Rule;
 use crate::node::{Node, wall_ms};
@@ -35,21 +35,22 @@ pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Do
         let view = node.replica.stale();
         return answer(node, &view, node.ruling().as_deref(), &query).await;
     }
+    let mut guide = Guide::new(node);
     loop {
-        let tried = match wait::leader(node, deadline).await? {
+        let tried = match guide.leader(deadline).await? {
             Server::Here(rule) => here(node, &rule, &query, deadline).await,
             Server::There(_) if request.forwarded => Err(ApiError::new(
                 ErrorKind::NoLeader,
                 "this replica does not lead",
             )),
-            Server::There(leader) => there(node, &leader, &request, deadline).await,
+            Server::There(leader) => there(node, &guide, &leader, &request, deadline).await,
         };
         match tried {
             Err(error) if error.kind.retryable() && !request.forwarded => {
                 if left_ms(deadline) <= 700 {
                     return Err(best_reason(node, error).await);
                 }
-                wait::pause().await;
+                guide.again().await;
             }
             answered => return answered,
         }
@@ -112,6 +113,7 @@ async fn answer(
 /// Asks the leader.
 async fn there(
     node: &Node,
+    guide: &Guide<'_>,
     leader: &Member,
     request: &v1::ReadRequest,
     deadline: Instant,
@@ -125,10 +127,22 @@ async fn there(
         let mut client = node.clients.to(&leader.node.api)?;
         client.read(forward).await.map(tonic::Response::into_inner)
     };
-    match wait::answered(node, leader.node_id, deadline, asked).await {
+    let answered = tokio::select! {
+        biased;
+        answered = timeout_at(deadline, asked) => answered,
+        // It died or froze with the request: the next leader is asked.
+        () = guide.succeeded(leader.node_id, wait::LAST_WORD) => {
+            let message = "leadership moved on before the leader answered";
+            return Err(ApiError::new(ErrorKind::NoLeader, message));
+        }
+    };
+    match answered {
         Ok(Ok(document)) => Ok(document),
         Ok(Err(status)) => Err(from_leader(&status)),
-        Err(cause) => Err(ApiError::new(ErrorKind::NoLeader, cause)),
+        Err(_) => Err(ApiError::new(
+            ErrorKind::NoLeader,
+            "the leader doesn't answer",
+        )),
     }
 }
 
