@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use regent_ha::{FailoverCounts, Status};
+use regent_ha::{FailoverCounts, Status, Takeover};
 use regent_state::Machine;
 use regent_state::model::{ArtefactState, JobState};
 
@@ -109,6 +110,9 @@ fn replica(text: &mut Text, node: &Node) {
         serving,
     );
     failovers(text, &status.failovers);
+    if let Some(moments) = status.takeover {
+        takeover(text, moments);
+    }
     alarms(text, node, &status);
 }
 
@@ -160,6 +164,32 @@ fn failovers(text: &mut Text, counts: &FailoverCounts) {
         let name = format!("regent_failovers_{name}_total");
         text.single(&name, "counter", help, count);
     }
+}
+
+/// The steps of the latest takeover by this process, as Unix times.
+fn takeover(text: &mut Text, moments: Takeover) {
+    let name = "regent_takeover_timestamp_seconds";
+    text.head(
+        name,
+        "gauge",
+        "When the latest takeover by this process reached each step.",
+    );
+    let steps = [
+        ("detected", moments.detected),
+        ("elected", Some(moments.elected)),
+        ("announced", Some(moments.announced)),
+    ];
+    for (step, at) in steps {
+        if let Some(at) = at {
+            text.line(name, &format!("{{step=\"{step}\"}}"), unix_seconds(at));
+        }
+    }
+}
+
+/// Microseconds are shown; a float has no room for more.
+fn unix_seconds(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:06}", since.as_secs(), since.subsec_micros())
 }
 
 fn state(text: &mut Text, machine: &Machine) {
@@ -261,6 +291,18 @@ mod tests {
             text.0
         );
         assert!(text.0.contains("regent_cleanup_dirty 0\n"));
+        let moment = |micros| UNIX_EPOCH + std::time::Duration::from_micros(micros);
+        takeover(
+            &mut text,
+            Takeover {
+                detected: None,
+                elected: moment(5_000_001),
+                announced: moment(5_002_000),
+            },
+        );
+        let elected = "regent_takeover_timestamp_seconds{step=\"elected\"} 5.000001\n";
+        assert!(text.0.contains(elected), "{}", text.0);
+        assert!(!text.0.contains("detected"), "{}", text.0);
         let counters = Counters::default();
         counters.checkpoints_failed.add(2);
         process(&mut text, &counters);

@@ -206,6 +206,7 @@ impl Vigil {
             return;
         }
         let begun = Instant::now();
+        self.shared.suspect_leader();
         Self::count(&self.counters.tried);
         let (stood, end) = self.act(seen.vote).await;
         match (stood, end) {

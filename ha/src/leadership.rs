@@ -6,7 +6,7 @@
 //! stopping reconcilers on these signals is the coordinator's business.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::metrics::RaftServerMetrics;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::proposals::{Proposals, Proposed};
 use crate::raft::{RaftHandle, leader_of, member_of};
 use crate::shared::Shared;
+use crate::takeover::Takeover;
 use crate::types::{LeaderId, Member, TypeConfig};
 use crate::view::Views;
 
@@ -117,6 +118,7 @@ impl Throne {
                 Some(_) if yields => self.publish(Leadership::None),
                 Some(leader_id) if self.reigning() == Some(leader_id) => led_until = Instant::now(),
                 Some(leader_id) => {
+                    let elected = SystemTime::now();
                     self.publish(Leadership::None);
                     let leaderless = self.leaderless(led_until);
                     let established = tokio::select! {
@@ -124,6 +126,11 @@ impl Throne {
                         () = self.deposed(leader_id) => None,
                     };
                     if let Some(reign) = established {
+                        self.shared.set_takeover(Takeover {
+                            detected: self.shared.take_suspicion(),
+                            elected,
+                            announced: SystemTime::now(),
+                        });
                         self.publish(Leadership::Leading(reign));
                     }
                 }

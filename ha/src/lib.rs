@@ -13,6 +13,7 @@
 //! | messages between replicas | `network`, `link`, `server`, `wire`, `proto/peer.proto` |
 //! | log, state and snapshots as openraft sees them | `log`, `machine`, `snapshot`, `recovery`, `entry` |
 //! | noticing that replicas or their clocks disagree | `agreement`, `clocks` |
+//! | when each step of a takeover happened | `takeover` |
 //! | handing leadership over, noticing a death early | `transfer`, `failover`, `watching` |
 //! | noticing that nothing moves | `watchdog` |
 
@@ -47,6 +48,7 @@ mod startup;
 pub mod status;
 #[cfg(test)]
 mod suite;
+mod takeover;
 pub mod transfer;
 pub mod types;
 pub mod view;
@@ -64,6 +66,7 @@ pub use proposals::Proposed;
 pub use replica::{ClientProposal, Replica};
 pub use shared::Phase;
 pub use status::{PeerProgress, Role, Status};
+pub use takeover::Takeover;
 pub use transfer::Transferred;
 pub use types::{Member, Node, NodeId};
 pub use view::{Standing, View, Views};

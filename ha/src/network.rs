@@ -150,6 +150,7 @@ impl PeerNetwork {
         pre: bool,
     ) -> RpcResult<VoteResponse<TypeConfig>> {
         let deadline = self.deadlines.vote;
+        self.shared.suspect_leader();
         let link = self.link(RPCTypes::Vote)?;
         let reply = link
             .call(deadline, |mut client, caller| {

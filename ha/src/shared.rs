@@ -5,13 +5,14 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use regent_state::ids::ClusterId;
 use tokio::sync::watch;
 
 use crate::link::CallError;
 use crate::memory::{Memory, Reached, Refusal, Speaker};
+use crate::takeover::Takeover;
 use crate::types::{LeaderId, LogId, Member, Node, NodeId, Vote};
 use crate::wire::{self, proto};
 
@@ -42,6 +43,8 @@ struct Inner {
     removed: Vec<NodeId>,
     cause: Option<(String, Instant)>,
     heard: Option<(NodeId, Instant)>,
+    suspected: Option<SystemTime>,
+    takeover: Option<Takeover>,
 }
 
 type ReachedSource = Box<dyn Fn() -> Reached + Send + Sync>;
@@ -240,7 +243,30 @@ impl Shared {
 
     /// Notes that the leader `node` spoke just now.
     pub(crate) fn hear_leader(&self, node: NodeId) {
-        self.lock().heard = Some((node, Instant::now()));
+        let mut inner = self.lock();
+        inner.heard = Some((node, Instant::now()));
+        inner.suspected = None;
+    }
+
+    /// Notes that this replica does something about the leader's silence or death. The first time counts,
+    /// until a leader is heard again.
+    pub(crate) fn suspect_leader(&self) {
+        self.lock().suspected.get_or_insert_with(SystemTime::now);
+    }
+
+    /// Since when the leader has been suspected, once.
+    pub(crate) fn take_suspicion(&self) -> Option<SystemTime> {
+        self.lock().suspected.take()
+    }
+
+    /// Remembers the moments of a takeover by this replica.
+    pub(crate) fn set_takeover(&self, takeover: Takeover) {
+        self.lock().takeover = Some(takeover);
+    }
+
+    /// The moments of this replica's latest takeover.
+    pub(crate) fn takeover(&self) -> Option<Takeover> {
+        self.lock().takeover
     }
 
     /// The leader that spoke last, and how long ago that was.

@@ -10,6 +10,7 @@ use openraft::metrics::RaftMetrics;
 use crate::failover::FailoverCounts;
 use crate::leadership::Leadership;
 use crate::shared::{Phase, Shared};
+use crate::takeover::Takeover;
 use crate::types::{Member, NodeId, TypeConfig};
 use crate::view::View;
 
@@ -96,6 +97,8 @@ pub struct Status {
     pub removed: BTreeSet<NodeId>,
     /// Fast failovers: tried, fired, lost, not needed.
     pub failovers: FailoverCounts,
+    /// The moments of the latest takeover by this process, if there was one.
+    pub takeover: Option<Takeover>,
     /// The first time that another replica held another state after the same entry: an alarm.
     pub divergence: Option<String>,
     /// Why Raft stopped, if it did.
@@ -142,6 +145,7 @@ pub(crate) fn status(
         learners: membership.learner_ids().collect(),
         removed: view.standing.removed.clone(),
         failovers,
+        takeover: shared.takeover(),
         divergence,
         failure: metrics
             .running_state

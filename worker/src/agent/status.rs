@@ -156,7 +156,7 @@ impl Status {
 
 fn task_rows(page: &mut String, worker: &str, tasks: &[TaskMetrics]) {
     type Number = fn(&TaskMetrics) -> f64;
-    let columns: [(&str, &str, &str, Number); 6] = [
+    let columns: [(&str, &str, &str, Number); 7] = [
         ("task_records_in_total", "counter", "Rows read.", |t| {
             float(t.records_in)
         }),
@@ -180,6 +180,12 @@ fn task_rows(page: &mut String, worker: &str, tasks: &[TaskMetrics]) {
             "gauge",
             "Share of time waiting downstream.",
             |t| t.backpressured_ratio,
+        ),
+        (
+            "task_input_gap_seconds",
+            "gauge",
+            "Longest wait between two batches of input that ended since the heartbeat before the last.",
+            |t| float(t.input_gap_us) / 1e6,
         ),
     ];
     for (name, kind, help, number) in columns {

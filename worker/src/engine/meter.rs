@@ -29,6 +29,10 @@ pub(crate) struct Meter {
     bytes_out: AtomicU64,
     skipped: AtomicU64,
     watermark_us: AtomicI64,
+    /// Nanoseconds since `began` of the latest input; 0 before the first.
+    input_at: AtomicU64,
+    /// The longest wait between two inputs since a reader came last, in nanoseconds.
+    input_gap: AtomicU64,
     activity: AtomicU8,
     /// Nanoseconds since `began` at which the present activity began.
     since: AtomicU64,
@@ -51,6 +55,8 @@ impl Default for Meter {
             bytes_out: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             watermark_us: AtomicI64::new(NO_WATERMARK),
+            input_at: AtomicU64::new(0),
+            input_gap: AtomicU64::new(0),
             activity: AtomicU8::new(Activity::Idle as u8),
             since: AtomicU64::new(0),
             spent: Default::default(),
@@ -61,6 +67,13 @@ impl Default for Meter {
 impl Meter {
     pub(crate) fn input(&self, rows: usize) {
         add(&self.records_in, rows as u64);
+        let now = self.now().max(1);
+        let before = self.input_at.load(Relaxed);
+        self.input_at.store(now, Relaxed);
+        if before > 0 {
+            self.input_gap
+                .fetch_max(now.saturating_sub(before), Relaxed);
+        }
     }
 
     pub(crate) fn output(&self, rows: usize, bytes: u64) {
@@ -111,6 +124,7 @@ impl Meter {
         metrics.records_in = self.records_in.load(Relaxed);
         metrics.records_out = self.records_out.load(Relaxed);
         metrics.bytes_out = self.bytes_out.load(Relaxed);
+        metrics.input_gap_us = self.input_gap.swap(0, Relaxed) / 1_000;
         metrics.records_skipped = self.skipped.load(Relaxed);
         let watermark = self.watermark_us.load(Relaxed);
         metrics.has_watermark = watermark != NO_WATERMARK;
@@ -154,5 +168,26 @@ mod tests {
         assert_eq!((metrics.has_watermark, metrics.watermark_ms), (true, 1500));
         assert!(metrics.backpressured_ratio > 0.9, "{metrics:?}");
         assert!(metrics.busy_ratio < 0.1, "{metrics:?}");
+    }
+
+    #[test]
+    fn the_longest_wait_between_inputs_is_told_once() {
+        let meter = Meter::default();
+        let (mut seen, mut metrics) = (Seen::default(), TaskMetrics::default());
+        meter.input(1);
+        meter.sample(&mut seen, &mut metrics);
+        assert_eq!(metrics.input_gap_us, 0, "nothing came before it");
+        let before = meter.began.elapsed();
+        while (meter.began.elapsed() - before).as_millis() < 5 {
+            std::hint::spin_loop();
+        }
+        meter.input(1);
+        meter.input(1);
+        meter.sample(&mut seen, &mut metrics);
+        assert!(metrics.input_gap_us >= 5_000, "{metrics:?}");
+        meter.input(1);
+        let told = metrics.input_gap_us;
+        meter.sample(&mut seen, &mut metrics);
+        assert!(metrics.input_gap_us < told, "{metrics:?}");
     }
 }
