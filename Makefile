@@ -4,11 +4,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak mutants verify fix
+.PHONY: help demo test soak takeover mutants verify fix
 
 # `make test LOCKED=--locked` refuses a Cargo.lock that doesn't fit.
 LOCKED ?=
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# Durations that tests measured, one row a line.
+MEASURES := $(TARGET)/measures.jsonl
 # Passes everything through and says at the end what it came to.
 SUMMARY := awk '{ print; fflush() } \
 	/^test result:/ { passed += $$4; failed += $$6; ignored += $$8; suites++ } \
@@ -20,6 +22,7 @@ help:
 	@echo "make verify   format, lints, documentation and tests; writes nothing"
 	@echo "make fix      formats, and lets the lints mend what they can"
 	@echo "make mutants  takes rules out of the code and sees tests fail; TOGETHER=1 is quick"
+	@echo "make takeover what losing a leader or a worker takes, measured into docs/benchmarks.md; on a quiet machine"
 	@echo "make soak     full counts of the slow tests, into docs/; REGENT_DATA names the year's flights"
 
 demo:
@@ -34,10 +37,23 @@ test:
 soak:
 	cargo build --release $(LOCKED) -p regent
 	cargo build --profile ci $(LOCKED) -p regent
-	cargo test --profile ci $(LOCKED) -p regent-chaos --no-run
-	REGENT_SOAK=1 REGENT_BIN="$(TARGET)/release/regent" REGENT_STEPS_BIN="$(TARGET)/ci/regent" \
+	cargo build --profile ci $(LOCKED) -p regent-chaos --bins --tests
+	rm -f "$(MEASURES)"
+	REGENT_SOAK=1 REGENT_MEASURES="$(MEASURES)" \
+	  REGENT_BIN="$(TARGET)/release/regent" REGENT_STEPS_BIN="$(TARGET)/ci/regent" \
 	  cargo test --profile ci $(LOCKED) --no-fail-fast -p regent-storage -p regent-ha -p regent-chaos \
 	  -- --nocapture --test-threads=1 2>/dev/null | $(SUMMARY) | tee docs/soak.txt
+	"$(TARGET)/ci/benchmarks" "$(MEASURES)" docs/benchmarks.md "make soak"
+
+# What a takeover takes, and only that: about twenty minutes on a quiet machine.
+takeover:
+	cargo build --release $(LOCKED) -p regent
+	cargo build --profile ci $(LOCKED) -p regent-chaos --bins --tests
+	rm -f "$(MEASURES)"
+	REGENT_SOAK=1 REGENT_MEASURES="$(MEASURES)" REGENT_BIN="$(TARGET)/release/regent" \
+	  cargo test --profile ci $(LOCKED) -p regent-chaos --test it \
+	  -- --nocapture --test-threads=1 takeover:: failover:: worker_loss:: 2>/dev/null | $(SUMMARY)
+	"$(TARGET)/ci/benchmarks" "$(MEASURES)" docs/benchmarks.md "make takeover"
 
 # Takes each rule of chaos-tests/mutants.txt out of the sources in turn, and puts it back.
 mutants:

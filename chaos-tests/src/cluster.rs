@@ -103,16 +103,31 @@ impl Cluster {
     /// Starts one and waits for `ready`.
     #[must_use]
     pub fn start(options: Options) -> Self {
-        let mut cluster = Self {
+        let mut cluster = Self::nothing_yet(options);
+        cluster.start_again();
+        cluster
+    }
+
+    /// A directory and ports, and no process.
+    pub(crate) fn nothing_yet(options: Options) -> Self {
+        Self {
             options,
             home: Home::new(),
             base_port: ports::base_port(),
             local: None,
             stdout: None,
             by_hand: Vec::new(),
-        };
-        cluster.start_again();
-        cluster
+        }
+    }
+
+    /// What it is made of.
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Takes over a process that belongs to it.
+    pub(crate) fn keep(&mut self, child: Child) {
+        self.by_hand.push(child);
     }
 
     /// Starts `local` on the same directory, after [`Cluster::stop`] or its death.
@@ -294,6 +309,16 @@ impl Cluster {
             "{name} (pid {pid}) isn't there"
         );
         pid
+    }
+
+    /// Stops a process of the cluster where it stands; SIGCONT lets it go on.
+    ///
+    /// # Panics
+    /// If it doesn't run.
+    pub fn freeze(&self, name: &str) {
+        let pid = self.process(name).pid;
+        let pid = pid.unwrap_or_else(|| panic!("{name} doesn't run"));
+        signals::freeze(pid, &self.dir().display().to_string());
     }
 
     /// Waits until a process runs again under another pid.

@@ -5,9 +5,13 @@
 //! - `REGENT_SOAK=1`: full counts instead of a few rounds.
 //! - `REGENT_DATA`: the year's flights (`flights-2013.csv` or `.csv.gz`), or a folder with them.
 //! - `REGENT_SEED`: the seed of all random moments; printed by each test that has some.
+//! - `REGENT_MEASURES`: a file to which measured durations are appended, one JSON document a line.
+//! - `REGENT_CALM_SECONDS`: how long nothing may happen to leadership, idle and under load each; 600 when
+//!   soaking, else 3.
 //! - `REGENT_KEEP=1`: directories of clusters are left for inspection.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -61,6 +65,20 @@ pub fn soak() -> bool {
 #[must_use]
 pub fn rounds(quick: u32, full: u32) -> u32 {
     if soak() { full } else { quick }
+}
+
+/// How long leadership must stay where it is, idle and under load each.
+#[must_use]
+pub fn calm() -> Duration {
+    let named = std::env::var("REGENT_CALM_SECONDS").ok();
+    let seconds = named.and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or_else(|| rounds(3, 600).into()))
+}
+
+/// Where measured durations are collected, if anywhere.
+#[must_use]
+pub fn measures() -> Option<PathBuf> {
+    std::env::var_os("REGENT_MEASURES").map(PathBuf::from)
 }
 
 /// Whether directories are kept.

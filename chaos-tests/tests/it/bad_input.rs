@@ -8,6 +8,17 @@ use regent_chaos::cluster::{Cluster, Options};
 const SOURCE: &str = "  - { id: n, source: sequence, with: { end: 10 } }\n";
 const SINK: &str = "  - { id: out, sink: blackhole, inputs: [ n ] }\n";
 
+/// A few lines that stand for 10 to the power of 12 values.
+fn alias_bomb() -> String {
+    let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..12 {
+        let before = level - 1;
+        let refs = vec![format!("*a{before}"); 10].join(",");
+        text += &format!("a{level}: &a{level} [{refs}]\n");
+    }
+    text
+}
+
 /// What the file says, and what the first line about it must contain.
 fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
     let job = |head: &str, vertices: &str| format!("name: x\n{head}vertices:\n{vertices}");
@@ -20,12 +31,6 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
     let late = SINK.replace("[ n ]", "[ g ]");
     let wide = "  - { id: f, operator: filter, inputs: [ n ], with: { where: { column: valeu, op: not-null } } }\n";
     let filtered = SINK.replace("[ n ]", "[ f ]");
-    let mut bombs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
-    for level in 1..12 {
-        let before = level - 1;
-        let refs = vec![format!("*a{before}"); 10].join(",");
-        bombs += &format!("a{level}: &a{level} [{refs}]\n");
-    }
     vec![
         text(
             "unknown-key",
@@ -78,7 +83,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
             vec!["nested"],
         ),
         ("huge", vec![b'x'; 5 * 1024 * 1024], vec!["huge", "1 MiB"]),
-        text("alias-bomb", bombs, vec!["alias-bomb"]),
+        text("alias-bomb", alias_bomb(), vec!["alias-bomb"]),
         text("empty", String::new(), vec!["empty"]),
     ]
 }

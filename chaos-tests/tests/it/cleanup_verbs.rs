@@ -134,6 +134,14 @@ fn state_file(savepoint: &Path) -> PathBuf {
     state.expect("its state is in a file")
 }
 
+/// Spoils the savepoint's metadata: where that is, and what it was.
+fn damage(savepoint: &str) -> (PathBuf, Vec<u8>) {
+    let metadata = Path::new(savepoint).join("_metadata");
+    let whole = fs::read(&metadata).expect("it is there");
+    fs::write(&metadata, "nonsense, and long enough").expect("written");
+    (metadata, whole)
+}
+
 #[test]
 fn what_can_not_be_removed_is_retried_or_forgotten() {
     let mut cluster = Cluster::start(small());
@@ -160,15 +168,7 @@ fn what_can_not_be_removed_is_retried_or_forgotten() {
     );
     assert_eq!(cluster.json(&["job", "cancel", &id])["state"], "CANCELED");
 
-    let damaged: Vec<(PathBuf, Vec<u8>)> = savepoints
-        .iter()
-        .map(|savepoint| {
-            let metadata = Path::new(savepoint).join("_metadata");
-            let whole = fs::read(&metadata).expect("it is there");
-            fs::write(&metadata, "nonsense, and long enough").expect("written");
-            (metadata, whole)
-        })
-        .collect();
+    let damaged: Vec<(PathBuf, Vec<u8>)> = savepoints.iter().map(|path| damage(path)).collect();
     for savepoint in &savepoints {
         let disposed = cluster.json(&["savepoint", "dispose", savepoint, "--yes"]);
         assert_eq!(disposed["path"], savepoint.as_str());

@@ -1,13 +1,15 @@
 //! Processes that are silent without being dead (SIGSTOP), and come back as if nothing had happened:
-//! a leader that no longer leads, a worker whose lease is over. Neither may add or spoil a row.
+//! a leader that no longer leads, a worker whose lease is over. Neither may add or spoil a row, a file or the state.
 
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use regent_chaos::client::{Client, Figures};
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::jobs::{FlightsJob, Job};
 use regent_chaos::knobs;
 use regent_chaos::reference::flights;
+use regent_chaos::unharmed::assert_unharmed;
 use regent_chaos::wait::{Phases, pause, wait_until};
 
 /// A request that waited for the frozen leader alone would get no answer within this time.
@@ -20,6 +22,7 @@ fn a_frozen_leader_comes_back_as_a_follower() {
     let mut phases = Phases::of("frozen_leader");
     let flights = flights(&knobs::january());
     let mut cluster = Cluster::start(Options::default());
+    let client = Client::of(&cluster);
     for round in 1..=knobs::rounds(1, 10) {
         cluster.wait_until_caught_up(10);
         let spec = FlightsJob::new(cluster.home(), &format!("leader-{round}"), 3_400);
@@ -35,9 +38,14 @@ fn a_frozen_leader_comes_back_as_a_follower() {
         cluster.signal(&frozen, Signal::SIGCONT);
         job.wait_for("FINISHED", Duration::from_secs(60));
         spec.assert_exact(&flights);
+        let seen = job.seen();
+        assert_eq!(seen.restarts, 0, "running tasks aren't restarted: {seen:?}");
+        assert!(seen.adoptions >= 1, "the job was adopted: {seen:?}");
+        assert!(seen.checkpoints.len() > 1, "checkpoints went on: {seen:?}");
         cluster.wait_until_caught_up(10);
         phases.done(&format!("round {round}: exact, {:?}", job.seen()));
     }
+    assert_unharmed(&cluster, &client);
     cluster.stop();
 }
 
@@ -46,6 +54,7 @@ fn a_frozen_worker_wakes_up_without_a_lease() {
     let mut phases = Phases::of("frozen_worker");
     let flights = flights(&knobs::january());
     let mut cluster = Cluster::start(Options::default());
+    let client = Client::of(&cluster);
     for round in 1..=knobs::rounds(1, 5) {
         cluster.wait_for_workers(2);
         let spec = FlightsJob::new(cluster.home(), &format!("worker-{round}"), 2_000);
@@ -71,9 +80,16 @@ fn a_frozen_worker_wakes_up_without_a_lease() {
             job.seen()
         );
         spec.assert_exact(&flights);
+        let page = Figures::of(&cluster.process(&worker).api).expect("a page of figures");
+        let lost = page.one("regent_worker_leases_lost_total", &[]);
+        assert!(
+            lost >= Some(1.0),
+            "it stopped its tasks by itself: {lost:?}"
+        );
         phases.done(&format!("round {round}: exact, {:?}", job.seen()));
     }
     cluster.wait_for_workers(2);
+    assert_unharmed(&cluster, &client);
     cluster.stop();
 }
 
