@@ -90,7 +90,7 @@ pub(crate) fn restore(
     }
     let from = job.restore.as_ref();
     Some(from.map(|from| {
-        let known = checkpoint_at(machine, &from.path).and_then(|one| own_restore(one));
+        let known = checkpoint_at(machine, &from.path).and_then(own_restore);
         v1::Restore {
             checkpoint_id: 0,
             path: from.path.clone(),
