@@ -4,10 +4,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak takeover mutants verify fix
+.PHONY: help demo test soak takeover mutants verify fix bench bench-build bench-peers
 
 # `make test LOCKED=--locked` refuses a Cargo.lock that doesn't fit.
 LOCKED ?=
+# `make bench BENCH=--short` for a first look.
+BENCH ?=
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Durations that tests measured, one row a line.
 MEASURES := $(TARGET)/measures.jsonl
@@ -23,6 +25,7 @@ help:
 	@echo "make fix      formats, and lets the lints mend what they can"
 	@echo "make mutants  takes rules out of the code and sees tests fail; TOGETHER=1 is quick"
 	@echo "make takeover what losing a leader or a worker takes, measured into docs/benchmarks.md; on a quiet machine"
+	@echo "make bench    beside etcd, ZooKeeper and Flink, into docs/benchmarks.md, on a quiet machine; BENCH=--short for a first look"
 	@echo "make soak     full counts of the slow tests, into docs/; REGENT_DATA names the year's flights"
 
 demo:
@@ -58,6 +61,28 @@ takeover:
 # Takes each rule of chaos-tests/mutants.txt out of the sources in turn, and puts it back.
 mutants:
 	cargo run --profile ci $(LOCKED) -p regent-chaos --bin mutants -- $(if $(TOGETHER),--together) $(if $(ONLY),"$(ONLY)")
+
+# Beside etcd, ZooKeeper and Flink. What is missing is installed if it can be, and said in a line if not;
+# nothing fails for want of a peer. Everything that is started is ended, its data is below target/.
+FLINK_DIR = $(TARGET)/bench-peers
+FLINK_LIB = $(FLINK_DIR)/pyflink/lib
+bench: bench-build bench-peers
+	"$(TARGET)/release/regent-bench" peers $(BENCH) --dir "$(TARGET)" --report docs/benchmarks.md
+	"$(TARGET)/release/regent-bench" dataplane $(BENCH) --dir "$(TARGET)" --flink "$(FLINK_LIB)" --report docs/benchmarks.md
+	"$(TARGET)/release/regent-bench" scale $(BENCH) --dir "$(TARGET)" --report docs/benchmarks.md
+
+bench-build:
+	cargo build --release $(LOCKED) -p regent
+	cargo build --release $(LOCKED) -p regent-bench
+
+bench-peers:
+	@command -v etcd >/dev/null && [ -e /usr/share/java/zookeeper.jar ] \
+	  || { apt-get update && apt-get install -y --no-install-recommends etcd-server zookeeper; } >/dev/null 2>&1 \
+	  || echo "left out: etcd and ZooKeeper; as root: apt-get install etcd-server zookeeper"
+	@[ -d "$(FLINK_LIB)" ] || { mkdir -p "$(FLINK_DIR)" && cd "$(FLINK_DIR)" \
+	  && python3 -m pip download -q --no-deps apache-flink-libraries==2.3.0 \
+	  && python3 -m zipfile -e apache_flink_libraries-2.3.0*.whl . && rm apache_flink_libraries-2.3.0*.whl; } >/dev/null 2>&1 \
+	  || echo "left out: Flink; pip download --no-deps apache-flink-libraries==2.3.0 does not work here (329 MB)"
 
 verify:
 	cargo fmt --all --check
