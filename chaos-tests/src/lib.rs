@@ -7,6 +7,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`cluster`] | a `regent local`, its processes, and ways to hurt them |
+//! | [`group`] | JobManagers started by hand, and a client that writes all the while |
 //! | [`command`] | one run of the binary, with a deadline |
 //! | [`assembly`] | a cluster of processes started one by one, whose replicas talk through a proxy |
 //! | [`proxy`] | connections between named processes that can be cut and mended |
@@ -31,6 +32,7 @@ pub mod client;
 pub mod cluster;
 pub mod command;
 pub mod failpoints;
+pub mod group;
 pub mod jobs;
 pub mod knobs;
 pub mod manifest;

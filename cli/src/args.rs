@@ -121,16 +121,22 @@ pub(crate) enum Command {
     Status(commands::status::StatusArgs),
     /// Who leads and who led; works without a leader. Hand leadership over
     Leader(commands::leader::LeaderArgs),
+    /// The replicas: list, add, promote, demote and remove them while the cluster works
+    Members(commands::members::MembersArgs),
     /// Submit, list, show, stop and cancel jobs; take savepoints
     Job(commands::job::JobArgs),
     /// Completed checkpoints of a job
     Checkpoint(commands::checkpoint::CheckpointArgs),
     /// Give up savepoints
     Savepoint(commands::savepoint::SavepointArgs),
-    /// TaskManagers and their slots
+    /// TaskManagers and their slots; drain one
     Worker(commands::worker::WorkerArgs),
     /// What is still to be removed, and whether store and log agree
     Cleanup(commands::cleanup::CleanupArgs),
+    /// The replicated state as one file: save, inspect, restore
+    Snapshot(commands::snapshot::SnapshotArgs),
+    /// When a majority of the replicas is lost for good
+    Recover(commands::recover::RecoverArgs),
     /// Check configuration files
     Config(commands::config::ConfigArgs),
     /// Print a completion script

@@ -17,6 +17,7 @@
 //! | placement, adoption, losses, endings | `scheduler` |
 //! | triggering and completing checkpoints | `checkpoints` |
 //! | working the artefact ledger off | `cleaner`; expiry of results: `janitor` |
+//! | members as operators want them | `members` |
 //! | comparing store and log | `verify` |
 //!
 //! Deliberately absent: consensus and leadership (`regent-ha`), what entries mean (`regent-state`), what
@@ -32,6 +33,7 @@ mod http;
 mod janitor;
 pub mod job_file;
 mod leader;
+mod members;
 mod metrics;
 mod node;
 mod run;

@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) api: String,
     /// One comparison of store and log at a time.
     pub(crate) verifying: tokio::sync::Mutex<()>,
+    /// One snapshot for an operator at a time.
+    pub(crate) saving: tokio::sync::Mutex<()>,
 }
 
 impl Node {

@@ -87,6 +87,7 @@ impl JobManager {
             stop: stop.clone(),
             api,
             verifying: tokio::sync::Mutex::default(),
+            saving: tokio::sync::Mutex::default(),
         });
         let reign_stop = CancellationToken::new();
         let reigning = tokio::spawn(leader::follow(Arc::clone(&node), reign_stop.clone()));

@@ -232,6 +232,10 @@ impl Env {
             job: Arc::clone(self.machine.job(JOB).unwrap()),
             graph: Arc::clone(self.machine.graph(JOB).unwrap()),
             attempts: self.machine.attempts(JOB).cloned().collect(),
+            drained_at_ms: self
+                .machine
+                .current_attempt(JOB)
+                .and_then(|attempt| self.machine.drained_at_ms(attempt)),
         }
     }
 

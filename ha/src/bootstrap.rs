@@ -70,6 +70,8 @@ pub struct Probed {
     pub applied_index: u64,
     /// Why it takes no part, if it doesn't.
     pub refusal: Option<String>,
+    /// How clients reach it.
+    pub api: String,
 }
 
 /// Asks the replica at `address` (`host:port` of its peer service) about itself. The error is for people.
@@ -109,6 +111,7 @@ fn probed(reply: &proto::ProbeReply) -> Probed {
         last_log_index: reply.last_log_index,
         applied_index: reply.applied_index,
         refusal: (!reply.refusal.is_empty()).then(|| reply.refusal.clone()),
+        api: reply.api.clone(),
     }
 }
 

@@ -96,6 +96,9 @@ pub enum ReadError {
     /// The replica is stopping or has failed.
     #[error("the replica is shut down")]
     Shutdown,
+    /// It was read and could not be written down.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Why leadership was not handed over.

@@ -106,6 +106,7 @@ impl Founding {
             applied_index: view.applied_index(),
             refusal,
             removed: view.standing.removed.iter().copied().collect(),
+            api: self.shared.node().api.clone(),
         }
     }
 
@@ -133,25 +134,64 @@ impl Founding {
         if let Some(present) = self.shared.belonging() {
             return check_same(&present, cluster_id, &members);
         }
-        self.join(cluster_id, members).await
+        let written = self.belong(cluster_id, FIRST_GENERATION, &members).await?;
+        check_same(&written, cluster_id, &members)
     }
 
-    async fn join(&self, cluster_id: ClusterId, members: Vec<Member>) -> Result<(), String> {
+    /// Writes the identity of the cluster that invites this empty replica. The same again is success, and
+    /// so is a repeated invitation that names other members: the log's membership decides soon.
+    pub(crate) async fn join(&self, request: proto::JoinRequest) -> Result<(), String> {
+        let cluster_id = ClusterId::from_str(&request.cluster_id).map_err(|e| e.to_string())?;
+        let members: Vec<Member> = request.members.iter().map(wire::member_from).collect();
+        let own = self.shared.node_id();
+        let named = members.iter().find(|member| member.node_id == own);
+        if named.is_none_or(|named| named.node.peer != self.shared.node().peer) {
+            let peer = &self.shared.node().peer;
+            return Err(format!(
+                "this replica is node {own} at {peer}, not the invited one"
+            ));
+        }
+        if let Phase::Refused(reason) = &*self.shared.phase().borrow() {
+            return Err(reason.clone());
+        }
+        let present = match self.shared.belonging() {
+            Some(present) => present,
+            None => {
+                self.belong(cluster_id, request.generation, &members)
+                    .await?
+            }
+        };
+        if (present.cluster_id, present.generation) == (cluster_id, request.generation) {
+            return Ok(());
+        }
+        Err(format!(
+            "this replica belongs to cluster {} (generation {}); empty its data directory first",
+            present.cluster_id, present.generation
+        ))
+    }
+
+    async fn belong(
+        &self,
+        cluster_id: ClusterId,
+        generation: u64,
+        members: &[Member],
+    ) -> Result<Belonging, String> {
         let dir = self.dir.clone();
         let stored = members.iter().map(stored_of).collect();
         let identity = tokio::task::spawn_blocking(move || {
             // Two at once: the second finds what the first wrote.
             let dir = dir.lock().unwrap_or_else(PoisonError::into_inner);
-            dir.join_cluster(cluster_id.0, FIRST_GENERATION, stored)
+            dir.join_cluster(cluster_id.0, generation, stored)
         })
         .await
         .map_err(|e| e.to_string())?
         .map_err(|e| e.to_string())?;
         let belonging = belonging_of(&identity).ok_or("the identity was not written")?;
-        check_same(&belonging, cluster_id, &members)?;
-        tracing::info!(%cluster_id, "this replica belongs to a cluster now");
-        self.shared.belong(belonging);
-        Ok(())
+        if belonging.cluster_id == cluster_id {
+            tracing::info!(%cluster_id, "this replica belongs to a cluster now");
+            self.shared.belong(belonging.clone());
+        }
+        Ok(belonging)
     }
 
     /// Writes the first membership into the log of this one replica. The same again is success.

@@ -8,7 +8,9 @@
 //! | what a JobManager calls | [`replica`] |
 //! | who leads, and since when it counts | [`leadership`] |
 //! | forming a cluster | [`mod@bootstrap`], `founding`, `lookout` |
+//! | who the members are to be | [`membership`] |
 //! | proposing, reading | `proposals`, `reads`, `rounds` |
+//! | restoring a snapshot, recovering from a lost majority | [`rebirth`] |
 //! | whom a replica believes | `memory`, `shared` |
 //! | messages between replicas | `network`, `link`, `server`, `wire`, `proto/peer.proto` |
 //! | log, state and snapshots as openraft sees them | `log`, `machine`, `snapshot`, `recovery`, `entry` |
@@ -31,11 +33,13 @@ mod link;
 mod log;
 mod lookout;
 mod machine;
+pub mod membership;
 mod memory;
 mod network;
 mod proposals;
 mod raft;
 mod reads;
+pub mod rebirth;
 mod receive_snapshot;
 mod recovery;
 pub mod replica;
@@ -62,6 +66,7 @@ pub use effects::{EffectHints, Hints};
 pub use error::{BootstrapError, ProposeError, ReadError, StartError, TransferError};
 pub use failover::FailoverCounts;
 pub use leadership::{Leadership, Reign};
+pub use membership::MembershipError;
 pub use proposals::Proposed;
 pub use replica::{ClientProposal, Replica};
 pub use shared::Phase;

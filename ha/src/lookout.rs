@@ -114,6 +114,7 @@ mod tests {
             last_log_index: 1,
             applied_index: 1,
             refusal: None,
+            api: String::new(),
         }
     }
 

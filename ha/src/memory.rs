@@ -53,7 +53,10 @@ pub(crate) enum Refusal {
         ours: String,
     },
     /// It belongs to another generation of this cluster.
-    #[error("node {node} is of generation {theirs}, this is generation {ours}")]
+    #[error(
+        "node {node} is of generation {theirs}, this is generation {ours}: the cluster was recovered since; \
+         stop it, empty its data directory, and add it under a new number: regent members add"
+    )]
     Generation {
         /// The speaker.
         node: NodeId,

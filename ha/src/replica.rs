@@ -20,6 +20,8 @@ use crate::error::{ProposeError, ReadError, StartError, TransferError};
 use crate::failover::Vigil;
 use crate::leadership::{Leadership, Reign};
 use crate::log::RaftLog;
+use crate::membership::plan::{Seen, Step};
+use crate::membership::{Membership, MembershipError};
 use crate::proposals::{Proposals, Proposed, wall_ms};
 use crate::raft::{RaftHandle, now};
 use crate::reads::Reads;
@@ -49,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) vigil: Vigil,
     pub(crate) transfer: Transfer,
     pub(crate) watchdog: Watchdog,
+    pub(crate) membership: Membership,
     pub(crate) peer_address: SocketAddr,
     pub(crate) log: RaftLog,
     pub(crate) store: StateStore,
@@ -243,6 +246,23 @@ impl Replica {
         now(&self.parts.raft.metrics()).purged.map(|id| id.index)
     }
 
+    /// Writes the state as of now (linearizably) as one checksummed file into `dir`, which must be used for
+    /// nothing else. Answers its path.
+    pub async fn save_snapshot(
+        &self,
+        dir: &std::path::Path,
+    ) -> Result<std::path::PathBuf, ReadError> {
+        let view = self.linearizable().await?;
+        let dir = dir.to_owned();
+        let writing =
+            tokio::task::spawn_blocking(move || crate::rebirth::write_snapshot(&dir, &view));
+        match writing.await {
+            Ok(Ok(path)) => Ok(path),
+            Ok(Err(error)) => Err(ReadError::Failed(error.to_string())),
+            Err(error) => Err(ReadError::Failed(error.to_string())),
+        }
+    }
+
     /// What the log's disk is doing.
     pub fn log_metrics(&self) -> regent_storage::log::LogMetrics {
         self.parts.log.metrics()
@@ -261,6 +281,20 @@ impl Replica {
     /// Hands leadership to a reachable voter that holds everything flushed here; waits until it leads.
     pub async fn transfer_leader(&self, to: NodeId) -> Result<Transferred, TransferError> {
         self.parts.transfer.run(to).await
+    }
+
+    /// The members and how they do; complete on the leader only.
+    pub fn members_seen(&self) -> Seen {
+        self.parts.membership.seen()
+    }
+
+    /// Carries out one step of a change of members. Leader only.
+    pub async fn change_members(&self, step: &Step) -> Result<(), MembershipError> {
+        if let Step::HandOver(to) = step {
+            let handed = self.transfer_leader(*to).await;
+            return handed.map(drop).map_err(|e| MembershipError(e.to_string()));
+        }
+        self.parts.membership.carry_out(step).await
     }
 
     /// Has a snapshot taken soon, whatever the policy says.

@@ -60,10 +60,14 @@ impl PeerService {
     }
 }
 
-/// Introductions can be repeated; expulsion concerns the speaker for good.
+/// Introductions can be repeated; expulsion concerns the speaker for good. So does an older generation: its
+/// life of the cluster is over.
 fn refused(refusal: &Refusal) -> Status {
     match refusal {
         Refusal::NotIntroduced => Status::unauthenticated(refusal.to_string()),
+        Refusal::Generation { theirs, ours, .. } if theirs < ours => {
+            Status::permission_denied(refusal.to_string())
+        }
         Refusal::Foreign { .. } | Refusal::Generation { .. } => {
             Status::failed_precondition(refusal.to_string())
         }
@@ -221,6 +225,14 @@ impl Peer for PeerService {
     ) -> Answer<proto::PrepareReply> {
         let refusal = self.founding.prepare(request.into_inner()).await.err();
         Ok(Response::new(proto::PrepareReply {
+            accepted: refusal.is_none(),
+            refusal: refusal.unwrap_or_default(),
+        }))
+    }
+
+    async fn join(&self, request: Request<proto::JoinRequest>) -> Answer<proto::JoinReply> {
+        let refusal = self.founding.join(request.into_inner()).await.err();
+        Ok(Response::new(proto::JoinReply {
             accepted: refusal.is_none(),
             refusal: refusal.unwrap_or_default(),
         }))

@@ -26,6 +26,7 @@ use crate::link::MESSAGE_BYTES_MAX;
 use crate::log::RaftLog;
 use crate::lookout::Lookout;
 use crate::machine::StateMachine;
+use crate::membership::Membership;
 use crate::memory::Reached;
 use crate::network::{Deadlines, Peers};
 use crate::proposals::Proposals;
@@ -216,6 +217,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         failure: watch_failure(&core.raft),
         transfer,
         watchdog,
+        membership: Membership::new(core.raft.clone(), core.shared.clone(), core.views.clone()),
         shared: core.shared,
         raft: core.raft,
         proposals,

@@ -13,6 +13,7 @@ mod failover;
 mod frozen;
 mod leader_kill;
 mod lifecycle;
+mod operations;
 mod quorum;
 mod same_id;
 mod savepoints;

@@ -96,6 +96,40 @@ impl Client {
         decode(&answer.map_err(|failure| identity.explain(failure))?)
     }
 
+    /// Has any replica that reads linearizably send the state as a file; `begin` makes a new file for each
+    /// try.
+    pub(crate) async fn save_snapshot<F>(&self, begin: F) -> Result<(), Failure>
+    where
+        F: Fn() -> std::io::Result<std::fs::File>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        let mut problem = String::new();
+        loop {
+            let survey = self.survey().await;
+            for asked in survey.asked.iter().filter(|asked| asked.answer.is_ok()) {
+                let mut file = begin().map_err(|e| Failure::failed(e.to_string()))?;
+                let saving = wire::save_snapshot(&asked.address, |piece| {
+                    std::io::Write::write_all(&mut file, piece)
+                });
+                match tokio::time::timeout_at(deadline, saving).await {
+                    Ok(Ok(())) => {
+                        return file.sync_all().map_err(|e| Failure::failed(e.to_string()));
+                    }
+                    Ok(Err(reason)) => problem = format!("{}: {reason}", asked.address),
+                    Err(_) => problem = format!("{} didn't send it in time", asked.address),
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(merge::no_leader_or_majority(
+                    &self.endpoints,
+                    &survey,
+                    &problem,
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    }
+
     /// Reads `leader history` from whichever replica knows most; needs no leader.
     pub(crate) async fn leader_history(
         &self,

@@ -6,7 +6,9 @@ use regent_protocol::MAX_MESSAGE_BYTES;
 use regent_protocol::error::ApiError;
 use regent_protocol::v1::job_manager_api_client::JobManagerApiClient;
 use regent_protocol::v1::worker_gateway_client::WorkerGatewayClient;
-use regent_protocol::v1::{ChangeRequest, Document, NodeStatusRequest, ReadRequest, WorkerDeath};
+use regent_protocol::v1::{
+    ChangeRequest, Document, NodeStatusRequest, ReadRequest, SaveSnapshotRequest, WorkerDeath,
+};
 use regent_protocol::view::NodeStatus;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -152,6 +154,20 @@ fn actor() -> String {
         .iter()
         .find_map(|v| std::env::var(v).ok());
     name.map_or_else(|| "cli".to_owned(), |n| format!("cli:{n}"))
+}
+
+/// Has a replica send the state as a file, and hands over each piece as it comes.
+pub(super) async fn save_snapshot(
+    address: &str,
+    mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<(), String> {
+    let channel = connect(address).await?;
+    let sent = api(&channel).save_snapshot(SaveSnapshotRequest {}).await;
+    let mut pieces = sent.map_err(|status| short(&status))?.into_inner();
+    while let Some(piece) = pieces.message().await.map_err(|status| short(&status))? {
+        take(&piece.data).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Tells a replica that a worker's process has been reaped. `Ok(true)`: it leads and has taken note.

@@ -12,6 +12,7 @@ use super::{Context, Done, leader};
 use crate::args::ChangeArgs;
 use crate::client::Identity;
 use crate::failure::Failure;
+use crate::output;
 
 /// The options of `leader transfer`.
 #[derive(Debug, Args)]
@@ -19,11 +20,19 @@ pub(super) struct TransferArgs {
     /// Number or name of the replica that is to lead [default: the one that holds most of the log]
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
+    /// Only if the first of --endpoints leads; for hooks that run before a replica is stopped
+    #[arg(long)]
+    if_leading: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
 
 pub(super) async fn run(args: &TransferArgs, context: &Context) -> Done {
+    if args.if_leading && !leads(context).await? {
+        output::note("it doesn't lead: nothing to hand over");
+        context.print(&None::<Transferred>, |_| String::new())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let to = match &args.to {
         Some(node) => target(&leader::look(context).await?.show, node)?,
         None => 0,
@@ -34,6 +43,21 @@ pub(super) async fn run(args: &TransferArgs, context: &Context) -> Done {
     context.print(&moved, text)?;
     dry_run_note(&args.change);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the first of the named replicas leads, by its own word.
+async fn leads(context: &Context) -> Result<bool, Failure> {
+    let addresses = &context.client.endpoints().addresses;
+    let first = addresses
+        .first()
+        .ok_or_else(|| Failure::invalid("--endpoints names nobody"))?;
+    let survey = context.client.survey().await;
+    let asked = survey.asked.iter().find(|asked| asked.address == *first);
+    match asked.map(|asked| &asked.answer) {
+        Some(Ok(status)) => Ok(status.role == "leader"),
+        Some(Err(reason)) => Err(Failure::failed(format!("{first}: {reason}"))),
+        None => Err(Failure::failed(format!("{first} doesn't answer"))),
+    }
 }
 
 fn text(moved: &Transferred) -> String {

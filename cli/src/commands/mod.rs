@@ -11,8 +11,12 @@ mod job_tables;
 mod job_wait;
 pub(crate) mod leader;
 mod leader_transfer;
+pub(crate) mod members;
 pub(crate) mod node;
+mod notify;
+pub(crate) mod recover;
 pub(crate) mod savepoint;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod worker;
 
@@ -97,9 +101,12 @@ async fn operate(command: Command, global: &GlobalArgs) -> Done {
         Command::Cluster(args) => cluster::run(args, &Context::new(global)?).await,
         Command::Status(args) => status::run(&args, &Context::new(global)?).await,
         Command::Leader(args) => leader::run(&args, &Context::new(global)?).await,
+        Command::Members(args) => members::run(&args, &Context::new(global)?).await,
         Command::Job(args) => job::run(args, &Context::new(global)?).await,
         Command::Checkpoint(args) => checkpoint::run(args, &Context::new(global)?).await,
         Command::Savepoint(args) => savepoint::run(args, &Context::new(global)?).await,
+        Command::Snapshot(args) => snapshot::run(&args, &Context::new(global)?).await,
+        Command::Recover(args) => recover::run(&args, &Context::new(global)?).await,
         Command::Worker(args) => worker::run(&args, &Context::new(global)?).await,
         Command::Cleanup(args) => cleanup::run(&args, &Context::new(global)?).await,
         Command::Jobmanager(_)

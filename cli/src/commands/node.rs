@@ -15,7 +15,7 @@ use regent_worker::WorkerError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::Done;
+use super::{Done, notify};
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::logging;
@@ -65,7 +65,8 @@ pub(super) fn environment() -> Result<Vec<Assignment>, Failure> {
 
 pub(crate) fn jobmanager(args: &NodeArgs, global: &GlobalArgs) -> Done {
     let config = settings::jobmanager(&args.config, &args.overrides()?)?;
-    run_node(args, global, |shutdown| async move {
+    let api = notify::own_address(&config.listen.api);
+    run_node(args, global, api, |shutdown| async move {
         let ended = regent_coordinator::run(config, shutdown).await;
         ended.map_err(|error| match &error {
             JobManagerError::Config(_) => Failure::invalid(error.to_string()),
@@ -77,7 +78,8 @@ pub(crate) fn jobmanager(args: &NodeArgs, global: &GlobalArgs) -> Done {
 
 pub(crate) fn taskmanager(args: &NodeArgs, global: &GlobalArgs) -> Done {
     let config = settings::taskmanager(&args.config, &args.overrides()?)?;
-    run_node(args, global, |shutdown| async move {
+    let api = notify::own_address(&config.listen.api);
+    run_node(args, global, api, |shutdown| async move {
         let ended = regent_worker::run(config, shutdown).await;
         ended.map_err(|error| match &error {
             WorkerError::Config(_) => Failure::invalid(error.to_string()),
@@ -87,8 +89,9 @@ pub(crate) fn taskmanager(args: &NodeArgs, global: &GlobalArgs) -> Done {
     })
 }
 
-/// Runs a role until a signal, the end of the parent's pipe, or its own end.
-fn run_node<R, F>(args: &NodeArgs, global: &GlobalArgs, role: R) -> Done
+/// Runs a role until a signal, the end of the parent's pipe, or its own end. `api` is where it answers
+/// `/livez`.
+fn run_node<R, F>(args: &NodeArgs, global: &GlobalArgs, api: String, role: R) -> Done
 where
     R: FnOnce(BoxFuture<'static, ()>) -> F,
     F: Future<Output = Result<(), Failure>>,
@@ -103,11 +106,15 @@ where
         let (stop, shutdown) = oneshot::channel();
         tokio::spawn(async move {
             asked_to_stop(parent_pipe).await;
+            notify::stopping();
             let _ = stop.send(());
             tokio::time::sleep(STOP_LIMIT).await;
             tracing::error!("not stopped in time; ending now");
             std::process::exit(1);
         });
+        if let Some(notifier) = notify::Notifier::from_environment() {
+            tokio::spawn(notifier.run(api));
+        }
         role(shutdown.map(|_| ()).boxed()).await
     });
     // A task that doesn't end must not hold the process.

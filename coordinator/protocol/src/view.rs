@@ -1,7 +1,13 @@
 //! The JSON documents of the user contract (`docs/contract` shapes): built by JobManagers, printed by
 //! the command line. Fields are added, never renamed or removed; absent values are `null`.
 
+mod keep;
+mod members;
+
 use serde::{Deserialize, Serialize};
+
+pub use keep::{RecoverPlan, Recovered, RemainsView, Resumed, SnapshotRestored, SnapshotView};
+pub use members::{MarginView, MemberStep, MembersChanged, MembersPlanned, WorkerDrained};
 
 /// `job submit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,10 +22,13 @@ pub(crate) fn needed(change: &Change) -> Role {
         | Change::CancelJob(_)
         | Change::StopJob(_)
         | Change::Savepoint(_)
-        | Change::CleanupRetry(_) => Role::Operator,
-        Change::TransferLeader(_) | Change::CleanupForget(_) | Change::DisposeSavepoint(_) => {
-            Role::Admin
-        }
+        | Change::CleanupRetry(_)
+        | Change::DrainWorker(_) => Role::Operator,
+        Change::TransferLeader(_)
+        | Change::CleanupForget(_)
+        | Change::DisposeSavepoint(_)
+        | Change::Member(_)
+        | Change::ResumeJobs(_) => Role::Admin,
     }
 }
 

@@ -22,12 +22,14 @@ use tokio::time::{Instant, timeout_at};
 use super::authorise::{Role, authorise};
 use super::rehearse::rehearse;
 use super::wait::{self, Guide, Server};
-use super::{deadline, document, errors, left_ms, read, refs, savepoints, submit};
+use super::{
+    deadline, document, errors, left_ms, members, read, refs, savepoints, snapshot, submit, workers,
+};
 use crate::leader::rule::Rule;
 use crate::node::Node;
 
 /// Kept back from the client's timeout, so that the answer arrives within it.
-const ANSWER_RESERVE: Duration = Duration::from_millis(200);
+pub(super) const ANSWER_RESERVE: Duration = Duration::from_millis(200);
 /// What a leader is given to say that it handed leadership over.
 const HANDED_OVER: Duration = Duration::from_secs(1);
 
@@ -200,6 +202,9 @@ impl Asked<'_> {
                 };
                 self.simple(command, &answer).await
             }
+            Change::Member(asked) => members::change(self, asked).await,
+            Change::DrainWorker(asked) => workers::drain(self, asked).await,
+            Change::ResumeJobs(_) => snapshot::resume(self).await,
             Change::DisposeSavepoint(asked) => {
                 let path = savepoints::canonical(&asked.path)?;
                 self.check_disposable(&path).await?;

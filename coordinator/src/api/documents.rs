@@ -305,7 +305,7 @@ pub(crate) fn leader_history(machine: &Machine) -> Vec<view::Reign> {
 
 /// The slots as they stand, counting every living attempt.
 pub(crate) fn slots(machine: &Machine, seen: &Seen) -> Slots {
-    Slots::count(seen, live_attempts(machine))
+    Slots::count(seen, live_attempts(machine)).without_drained(machine)
 }
 
 pub(crate) fn worker_list(machine: &Machine, live: &Live) -> Vec<view::WorkerView> {
@@ -316,6 +316,7 @@ pub(crate) fn worker_list(machine: &Machine, live: &Live) -> Vec<view::WorkerVie
             incarnation: seen.incarnation,
         };
         let state = match () {
+            () if seen.present() && machine.drain(name).is_some() => "drained",
             () if seen.present() => "registered",
             () if live.seen.cannot_act(&key, live.now, live.lease) => "lost",
             () => "silent",

@@ -37,6 +37,14 @@ fn advice(rejection: &Rejection) -> (ErrorKind, Option<&'static str>) {
         | Rejection::Pinned { .. }
         | Rejection::NotDisposable { .. }
         | Rejection::FeatureLevelFalls { .. } => (Refused, None),
+        Rejection::MemberRemoved { .. } => (
+            Refused,
+            Some("empty its data directory and give the replica a new node-id"),
+        ),
+        Rejection::MemberElsewhere { .. } => (
+            Refused,
+            Some("remove that member first, and use another node-id"),
+        ),
         Rejection::InvalidGraph(_) | Rejection::Invalid(_) => (Invalid, None),
         Rejection::StaleEpoch { .. } | Rejection::LeaderNotAnnounced => {
             (NoLeader, Some("repeat it"))
@@ -82,6 +90,7 @@ pub(crate) fn not_read(error: &ReadError) -> ApiError {
             ErrorKind::NoLeader
         }
         ReadError::NoQuorum | ReadError::Timeout => ErrorKind::NoQuorum,
+        ReadError::Failed(_) => ErrorKind::Failed,
     };
     ApiError::new(kind, error.to_string())
 }

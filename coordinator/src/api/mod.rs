@@ -8,13 +8,16 @@ mod change;
 pub(crate) mod clients;
 pub(crate) mod documents;
 pub(crate) mod errors;
+mod members;
 mod read;
 mod refs;
 mod rehearse;
 mod savepoints;
+mod snapshot;
 mod status;
 mod submit;
 mod wait;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +88,16 @@ impl JobManagerApi for Api {
         request: Request<v1::ChangeRequest>,
     ) -> Result<Response<v1::Document>, Status> {
         answer(Box::pin(change::change(&self.node, request.into_inner())).await)
+    }
+
+    type SaveSnapshotStream = snapshot::Pieces;
+
+    async fn save_snapshot(
+        &self,
+        _request: Request<v1::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        let pieces = snapshot::save(&self.node).await;
+        pieces.map(Response::new).map_err(Status::from)
     }
 
     async fn node_status(

@@ -16,7 +16,7 @@ use tonic::Status;
 
 use super::documents::{self, Live};
 use super::wait::{self, Guide, Server};
-use super::{deadline, document, errors, left_ms, refs, savepoints};
+use super::{deadline, document, errors, left_ms, members, refs, savepoints};
 use crate::leader::rule::Rule;
 use crate::node::{Node, wall_ms};
 use crate::scheduler::slots::attempt_ref;
@@ -31,7 +31,7 @@ pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Do
             "the request asks nothing",
         ));
     };
-    if request.stale && !matches!(query, Query::CleanupVerify(_)) {
+    if request.stale && !matches!(query, Query::CleanupVerify(_) | Query::MembersPlan(_)) {
         let view = node.replica.stale();
         return answer(node, &view, node.ruling().as_deref(), &query).await;
     }
@@ -74,6 +74,7 @@ async fn here(
     let answering = async {
         match query {
             Query::CleanupVerify(_) => document(&verify::verify(node, deadline).await?),
+            Query::MembersPlan(asked) => members::plan(node, rule, asked).await,
             _ => answer(node, &*linearizable(node).await?, Some(rule), query).await,
         }
     };
@@ -215,11 +216,13 @@ fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document
             let job = refs::resolve_owner(machine, &of.job)?;
             document(&documents::cleanup_show(machine, job, clock_ms, wall_ms()))
         }
-        // Both need the store; they are answered before.
-        Query::CleanupVerify(_) | Query::CheckpointShow(_) => Err(ApiError::new(
-            ErrorKind::Invalid,
-            "this can't be answered from the log alone",
-        )),
+        // These need the store, or other replicas; they are answered before.
+        Query::CleanupVerify(_) | Query::CheckpointShow(_) | Query::MembersPlan(_) => {
+            Err(ApiError::new(
+                ErrorKind::Invalid,
+                "this can't be answered from the log alone",
+            ))
+        }
         Query::LeaderHistory(_) => document(&documents::leader_history(machine)),
         Query::Overview(_) => document(&documents::overview(machine, live_of(None).as_ref())),
     }

@@ -102,7 +102,10 @@ async fn relevant(effects: &mut regent_ha::EffectHints) {
         let mine = |effect: &Effect| {
             matches!(
                 effect,
-                Effect::Checkpoints(_) | Effect::Schedule(_) | Effect::JobEnded(_)
+                Effect::Checkpoints(_)
+                    | Effect::Schedule(_)
+                    | Effect::JobEnded(_)
+                    | Effect::Workers
             )
         };
         if hints.overflowed || hints.effects.iter().any(mine) {
@@ -118,6 +121,7 @@ struct Sight {
     attempt: Arc<Attempt>,
     all_finished: bool,
     present: Vec<(WorkerRef, u64)>,
+    drained_at_ms: Option<u64>,
 }
 
 impl Sight {
@@ -144,6 +148,7 @@ impl Sight {
             job: Arc::clone(job),
             graph: Arc::clone(graph),
             attempt: Arc::clone(attempt),
+            drained_at_ms: machine.drained_at_ms(attempt),
         })
     }
 
@@ -154,6 +159,7 @@ impl Sight {
             all_finished: self.all_finished,
             present: &self.present,
             placed: self.workers().len(),
+            drained_at_ms: self.drained_at_ms,
             clock_ms,
         }
     }

@@ -81,6 +81,8 @@ pub(crate) struct Look<'a> {
     pub(crate) present: &'a [(WorkerRef, u64)],
     /// How many workers the attempt is placed on.
     pub(crate) placed: usize,
+    /// Since when the attempt has tasks on a drained worker (wall time).
+    pub(crate) drained_at_ms: Option<u64>,
     /// The machine's clock.
     pub(crate) clock_ms: u64,
 }
@@ -176,7 +178,8 @@ impl Coordinator {
         }
         let urgent = look.all_finished && look.graph.has_exactly_once_sink()
             || matches!(job.wanted, Wanted::Stop { .. })
-            || job.waiting_savepoint().is_some();
+            || job.waiting_savepoint().is_some()
+            || must_move(look);
         if urgent {
             return Some(self.retry_ms);
         }
@@ -409,4 +412,10 @@ fn timeout_ms(graph: &JobGraph) -> u64 {
         .checkpointing
         .as_ref()
         .map_or(TIMEOUT_DEFAULT_MS, |config| config.timeout_ms)
+}
+
+/// Whether the tasks wait for a fresh checkpoint to leave a drained worker.
+fn must_move(look: &Look<'_>) -> bool {
+    let drained = look.drained_at_ms.filter(|_| !look.all_finished);
+    drained.is_some_and(|at_ms| !look.job.has_checkpoint_since(at_ms))
 }

@@ -43,6 +43,7 @@ impl Play {
             all_finished: self.all_finished,
             present: &self.present,
             placed: 2,
+            drained_at_ms: facts.drained_at_ms,
             clock_ms: self.env.clock_ms,
         };
         self.coordinator.look(&look)
@@ -479,4 +480,18 @@ fn an_abort_of_unknown_outcome_is_proposed_again() {
         matches!(again[..], [Action::Abort { counts: false, .. }]),
         "{again:?}"
     );
+}
+
+#[test]
+fn a_drained_worker_asks_for_a_checkpoint_at_once_and_only_for_one() {
+    let mut play = Play::new(SinkKind::Blackhole);
+    assert_eq!(play.after(1), []);
+    let (worker, drained) = ("tm-1".to_owned(), true);
+    let drain = regent_state::command::DrainWorker { worker, drained };
+    play.env.client(Command::DrainWorker(drain));
+    assert_eq!(play.after(1), [Action::Begin(CheckpointKind::Checkpoint)]);
+    play.coordinator.not_begun(play.env.clock_ms);
+    play.env.clock_ms += 600;
+    play.env.checkpoint(CheckpointKind::Checkpoint, false);
+    assert_eq!(play.look(), []);
 }

@@ -15,7 +15,8 @@ use regent_ha::Leadership;
 use regent_protocol::v1;
 use regent_protocol::v1::worker_gateway_server::WorkerGateway;
 use regent_state::ids::{Epoch, NodeId, WorkerRef};
-use tokio_stream::wrappers::WatchStream;
+use tokio::time::interval;
+use tokio_stream::wrappers::{IntervalStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::leader::hub::not_leading;
@@ -25,6 +26,9 @@ use crate::wire;
 
 /// A worker may come between the election and the applied announcement: it is kept this long.
 const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
+
+/// How soon workers learn of new members.
+const MEMBERS_EVERY: Duration = Duration::from_secs(1);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -78,10 +82,20 @@ impl WorkerGateway for Gateway {
     ) -> Result<Response<Self::WatchLeaderStream>, Status> {
         let node = Arc::clone(&self.node);
         let stop = node.stop.clone();
-        let changes = WatchStream::new(self.node.replica.leadership());
-        let views = changes.map(move |leadership| Ok(leader_view(&node, &leadership)));
+        let changes = WatchStream::new(self.node.replica.leadership()).map(drop);
+        // Members change without a change of leadership; nobody waits for that.
+        let now_and_then = IntervalStream::new(interval(MEMBERS_EVERY)).map(drop);
+        let looks = futures::stream::select(changes, now_and_then);
+        let views = looks.scan(None, move |told, ()| {
+            let leadership = node.replica.leadership().borrow().clone();
+            let view = leader_view(&node, &leadership);
+            let news = told.as_ref() != Some(&view);
+            *told = Some(view.clone());
+            futures::future::ready(Some(news.then_some(Ok(view))))
+        });
+        let news = views.filter_map(futures::future::ready);
         Ok(Response::new(Box::pin(
-            views.take_until(stop.cancelled_owned()),
+            news.take_until(stop.cancelled_owned()),
         )))
     }
 
@@ -112,6 +126,12 @@ impl WorkerGateway for Gateway {
     }
 }
 
+/// Where the members are reached; nothing before bootstrap.
+fn members(status: &regent_ha::Status) -> Vec<String> {
+    let members = status.members.iter();
+    members.map(|member| member.node.api.clone()).collect()
+}
+
 /// Who leads, as this replica knows it.
 fn leader_view(node: &Node, leadership: &Leadership) -> v1::LeaderView {
     let status = node.replica.status();
@@ -136,10 +156,12 @@ fn leader_view(node: &Node, leadership: &Leadership) -> v1::LeaderView {
             )
         }
     };
+    let jobmanagers = members(&status);
     v1::LeaderView {
         cluster_id: status.cluster_id.unwrap_or_default(),
         epoch: epoch.map(wire::epoch_to),
         api,
         name,
+        jobmanagers,
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
-use crate::{checkpoints, cleaner, janitor, scheduler};
+use crate::{checkpoints, cleaner, janitor, members, scheduler};
 use rule::Rule;
 
 /// How long reconcilers may take to notice that their reign is over.
@@ -73,6 +73,7 @@ fn establish(node: &Arc<Node>, reign: Reign) -> Standing {
     hands.spawn(checkpoints::run(Arc::clone(&rule), events));
     hands.spawn(cleaner::run(Arc::clone(&rule)));
     hands.spawn(janitor::run(Arc::clone(&rule)));
+    hands.spawn(members::run(Arc::clone(&rule)));
     node.counters.reigns.add(1);
     node.rule.send_replace(Some(Arc::clone(&rule)));
     Standing { rule, hands }

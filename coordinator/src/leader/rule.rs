@@ -70,6 +70,19 @@ impl Rule {
         self.replica.stale()
     }
 
+    /// The members and how they do.
+    pub(crate) fn members_seen(&self) -> regent_ha::membership::plan::Seen {
+        self.replica.members_seen()
+    }
+
+    /// Carries out one step of a change of members.
+    pub(crate) async fn change_members(
+        &self,
+        step: &regent_ha::membership::plan::Step,
+    ) -> Result<(), regent_ha::MembershipError> {
+        self.replica.change_members(step).await
+    }
+
     /// Hints of what was applied.
     pub(crate) fn effects(&self) -> regent_ha::EffectHints {
         self.replica.effects()

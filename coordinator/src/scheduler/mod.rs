@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regent_ha::Hints;
+use regent_state::model::Job;
 use regent_state::{Effect, Machine};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -66,8 +67,14 @@ async fn relevant(effects: &mut regent_ha::EffectHints) {
     loop {
         let hints: Hints = effects.next().await;
         let mine = |effect: &Effect| match effect {
-            Effect::LeaderAnnounced(_) | Effect::Schedule(_) | Effect::JobEnded(_) => true,
-            Effect::Checkpoints(_) | Effect::Cleanup | Effect::CleanupStuck(_) => false,
+            Effect::LeaderAnnounced(_)
+            | Effect::Schedule(_)
+            | Effect::JobEnded(_)
+            | Effect::Workers => true,
+            Effect::Checkpoints(_)
+            | Effect::Cleanup
+            | Effect::CleanupStuck(_)
+            | Effect::Members => false,
         };
         if hints.overflowed || hints.effects.iter().any(mine) {
             return;
@@ -110,8 +117,11 @@ fn plan_all(
         lease: rule.lease(),
     };
     let mut plans = vec![(None, plan_workers(&world, machine))];
-    let mut slots = Slots::count(seen, live_attempts(machine));
+    let mut slots = Slots::count(seen, live_attempts(machine)).without_drained(machine);
     for job in machine.active_jobs().chain(machine.dirty_jobs()) {
+        if machine.is_job_withheld(job) {
+            continue;
+        }
         let Some(graph) = machine.graph(job.id) else {
             continue;
         };
@@ -119,11 +129,18 @@ fn plan_all(
             job: Arc::clone(job),
             graph: Arc::clone(graph),
             attempts: machine.attempts(job.id).cloned().collect(),
+            drained_at_ms: drained_at_ms(machine, job),
         };
         let plan = plan::plan(&world, &mut slots, &facts);
         plans.push((Some(facts), plan));
     }
     plans
+}
+
+/// Since when the job's current attempt has tasks on a drained worker.
+fn drained_at_ms(machine: &Machine, job: &Job) -> Option<u64> {
+    let attempt = machine.current_attempt(job.id)?;
+    machine.drained_at_ms(attempt)
 }
 
 fn plan_workers(world: &World<'_>, machine: &Machine) -> Plan {

@@ -13,7 +13,7 @@ use regent_state::command::{
 };
 use regent_state::graph::RestartStrategy;
 use regent_state::ids::{CheckpointId, WorkerRef};
-use regent_state::model::{Attempt, AttemptState, JobState};
+use regent_state::model::{Attempt, AttemptState, JobState, Wanted};
 
 use super::ending;
 use super::leftovers;
@@ -130,6 +130,8 @@ fn plan_live(world: &World<'_>, slots: &Slots, facts: &Facts, attempt: &Attempt,
             plan_complete(world, facts, attempt, plan);
             if all_finished {
                 ending::plan_all_finished(facts, plan);
+            } else {
+                plan_drain(world, slots, facts, attempt, plan);
             }
         }
         Standing::Starting { order, wake } => {
@@ -160,6 +162,31 @@ fn plan_complete(world: &World<'_>, facts: &Facts, attempt: &Attempt, plan: &mut
         plan.propose(Command::AttemptAdopted(AttemptAdopted { job, token }));
     } else if facts.job.attempt_state == Some(AttemptState::Deploying) {
         plan.propose(Command::AttemptRunning(AttemptRunning { job, token }));
+    }
+}
+
+/// Moves an attempt off a drained worker: by a checkpoint completed since the drain, and only if there
+/// is room elsewhere. Until then it stays where it is.
+fn plan_drain(world: &World<'_>, slots: &Slots, facts: &Facts, attempt: &Attempt, plan: &mut Plan) {
+    let Some(drained_at_ms) = facts.drained_at_ms else {
+        return;
+    };
+    let job = &facts.job;
+    let moves = job.state == JobState::Running
+        && job.wanted == Wanted::Run
+        && job.has_checkpoint_since(drained_at_ms)
+        && slots.place(job.id, &facts.graph, world.seen).is_ok();
+    if moves {
+        plan.propose(Command::AttemptFailed(AttemptFailed {
+            job: job.id,
+            token: attempt.token,
+            cause: "its worker is drained".to_owned(),
+            kind: FailureKind::Drained,
+            worker: None,
+            vertex: None,
+            subtask: None,
+            jitter_permille: 0,
+        }));
     }
 }
 

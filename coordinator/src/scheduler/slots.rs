@@ -25,10 +25,15 @@ struct Worker {
     slots: u32,
     address: String,
     used: BTreeSet<(AttemptRef, u32)>,
+    /// Nothing new goes there.
+    drained: bool,
 }
 
 impl Worker {
     fn free(&self, but: Option<JobId>) -> u32 {
+        if self.drained {
+            return 0;
+        }
         let used = self
             .used
             .iter()
@@ -56,6 +61,14 @@ impl Slots {
             slots.take(attempt_ref(attempt), &attempt.placement);
         }
         slots
+    }
+
+    /// Withholds the slots of drained workers.
+    pub(crate) fn without_drained(mut self, machine: &Machine) -> Self {
+        for (name, worker) in &mut self.workers {
+            worker.drained = machine.drain(&name.worker).is_some();
+        }
+        self
     }
 
     /// Marks a placement as used.
@@ -133,6 +146,7 @@ fn reported(worker: &WorkerSeen) -> Worker {
         slots: worker.slots,
         address: worker.data_address.clone(),
         used: held.collect(),
+        drained: false,
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) graph: Arc<JobGraph>,
     /// Oldest first; the current one included.
     pub(crate) attempts: Vec<Arc<Attempt>>,
+    /// Since when the current attempt has tasks on a drained worker (wall time).
+    pub(crate) drained_at_ms: Option<u64>,
 }
 
 impl Facts {

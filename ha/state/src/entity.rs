@@ -6,12 +6,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::graph::JobGraph;
-use crate::ids::{ArtefactId, AttemptToken, CheckpointId, JobId, LogIndex, Run};
+use crate::ids::{ArtefactId, AttemptToken, CheckpointId, JobId, LogIndex, NodeId, Run};
 use crate::index::Index;
 use crate::key::Key;
 use crate::machine::Tables;
 use crate::model::{
-    Artefact, Attempt, Checkpoint, Claim, Job, JobHistory, Meta, Reign, RequestRecord,
+    Artefact, Attempt, Checkpoint, Claim, Drain, Job, JobHistory, MemberWish, Meta, Reborn, Reign,
+    RequestRecord,
 };
 use crate::table::Table;
 
@@ -60,6 +61,9 @@ entity!(Checkpoint, (JobId, Run, CheckpointId), checkpoints, |id| {
 });
 entity!(Claim, String, claims, |id| Key::Claim(id.clone()));
 entity!(Reign, u64, reigns, |id| Key::Reign(*id));
+entity!(MemberWish, NodeId, members, |id| Key::Member(*id));
+entity!(Reborn, u64, rebirths, |id| Key::Reborn(*id));
+entity!(Drain, String, drains, |id| Key::Drain(id.clone()));
 entity!(
     Job,
     JobId,
@@ -108,6 +112,9 @@ pub(crate) fn visit<V: Visit>(key: Key, visitor: V) -> V::Output {
         Key::Claim(path) => visitor.visit::<Claim>(path),
         Key::Request(index) => visitor.visit::<RequestRecord>(index),
         Key::Reign(number) => visitor.visit::<Reign>(number),
+        Key::Member(node) => visitor.visit::<MemberWish>(node),
+        Key::Drain(worker) => visitor.visit::<Drain>(worker),
+        Key::Reborn(generation) => visitor.visit::<Reborn>(generation),
     }
 }
 

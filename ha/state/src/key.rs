@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::codec::DecodeError;
-use crate::ids::{ArtefactId, AttemptToken, CheckpointId, JobId, LogIndex, Run};
+use crate::ids::{ArtefactId, AttemptToken, CheckpointId, JobId, LogIndex, NodeId, Run};
 
 /// The name of an entity in the store, in snapshots and in the state hash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,12 @@ pub enum Key {
     Request(LogIndex),
     /// A line of the leadership timeline.
     Reign(u64),
+    /// What an operator wants a replica to be.
+    Member(NodeId),
+    /// A drained worker, by its id.
+    Drain(String),
+    /// How this life of the state began, by its generation.
+    Reborn(u64),
 }
 
 impl fmt::Display for Key {
@@ -59,6 +65,9 @@ impl fmt::Display for Key {
             Self::Claim(path) => write!(f, "claim/{path}"),
             Self::Request(index) => write!(f, "request/{:020}", index.0),
             Self::Reign(number) => write!(f, "leader/{number:020}"),
+            Self::Member(node) => write!(f, "member/{:020}", node.0),
+            Self::Drain(worker) => write!(f, "drain/{worker}"),
+            Self::Reborn(generation) => write!(f, "reborn/{generation:020}"),
         }
     }
 }
@@ -114,6 +123,9 @@ fn parse(text: &str) -> Option<Key> {
         "claim" => Some(Key::Claim(rest.to_owned())),
         "request" => rest.parse().ok().map(Key::Request),
         "leader" => rest.parse().ok().map(Key::Reign),
+        "member" => rest.parse().ok().map(|node| Key::Member(NodeId(node))),
+        "drain" => Some(Key::Drain(rest.to_owned())),
+        "reborn" => rest.parse().ok().map(Key::Reborn),
         _ => None,
     }
 }

@@ -31,6 +31,7 @@ mod retention;
 mod snapshot;
 mod table;
 
+pub use apply::Rebirth;
 pub use check::Violation;
 pub use command::{Command, Envelope, RequestTag};
 pub use graph::JobGraph;
@@ -39,4 +40,4 @@ pub use key::Key;
 pub use machine::Machine;
 pub use queries::SweepDue;
 pub use response::{Advice, Applied, Change, Effect, Rejection, Response};
-pub use snapshot::RestoreError;
+pub use snapshot::{Export, RestoreError};

@@ -7,11 +7,12 @@ use crate::codec;
 use crate::command::Envelope;
 use crate::entity::{self, Entity, Visit};
 use crate::graph::JobGraph;
-use crate::ids::{ArtefactId, AttemptToken, CheckpointId, EntryId, JobId, LogIndex, Run};
+use crate::ids::{ArtefactId, AttemptToken, CheckpointId, EntryId, JobId, LogIndex, NodeId, Run};
 use crate::index::Index;
 use crate::key::Key;
 use crate::model::{
-    Artefact, Attempt, Checkpoint, Claim, Job, JobHistory, Meta, Reign, RequestRecord,
+    Artefact, Attempt, Checkpoint, Claim, Drain, Job, JobHistory, MemberWish, Meta, Reborn, Reign,
+    RequestRecord,
 };
 use crate::response::{Applied, Change};
 use crate::table::Table;
@@ -38,6 +39,9 @@ pub(crate) struct Tables {
     pub(crate) claims: Table<String, Claim>,
     pub(crate) requests: Table<LogIndex, RequestRecord>,
     pub(crate) reigns: Table<u64, Reign>,
+    pub(crate) members: Table<NodeId, MemberWish>,
+    pub(crate) drains: Table<String, Drain>,
+    pub(crate) rebirths: Table<u64, Reborn>,
 }
 
 impl Machine {

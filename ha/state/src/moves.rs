@@ -18,6 +18,10 @@ pub(crate) enum Move {
     CancelAsked,
     /// A new leader has to look for the attempt's tasks.
     NewLeader,
+    /// It is inherited from an earlier life of the state.
+    Suspends,
+    /// An operator resumes what had not run yet.
+    ResumesNew,
     /// The end.
     Ends(Outcome),
 }
@@ -29,7 +33,11 @@ pub(crate) fn next(state: JobState, event: Move) -> Option<JobState> {
     match (state, event) {
         (Created | Restarting, Move::Runs) => Some(Running),
         (Created | Restarting | Reconciling, Move::Adopted) => Some(Running),
-        (Created | Running | Restarting | Reconciling, Move::Restarts) => Some(Restarting),
+        (Created | Running | Restarting | Reconciling | Suspended, Move::Restarts) => {
+            Some(Restarting)
+        }
+        (Created | Running | Restarting | Reconciling, Move::Suspends) => Some(Suspended),
+        (Suspended, Move::ResumesNew) => Some(Created),
         (Created | Running | Restarting | Reconciling | Suspended, Move::Fails) => Some(Failing),
         (Created | Running | Restarting | Reconciling | Suspended | Failing, Move::CancelAsked) => {
             Some(Cancelling)
@@ -46,13 +54,15 @@ pub(crate) fn next(state: JobState, event: Move) -> Option<JobState> {
 mod tests {
     use super::*;
 
-    const EVENTS: [Move; 9] = [
+    const EVENTS: [Move; 11] = [
         Move::Runs,
         Move::Adopted,
         Move::Restarts,
         Move::Fails,
         Move::CancelAsked,
         Move::NewLeader,
+        Move::Suspends,
+        Move::ResumesNew,
         Move::Ends(Outcome::Finished),
         Move::Ends(Outcome::Failed),
         Move::Ends(Outcome::Canceled),

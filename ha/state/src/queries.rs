@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use crate::graph::JobGraph;
 use crate::ids::{
-    ArtefactId, AttemptToken, CheckpointId, ClusterId, Epoch, JobId, LogIndex, RequestId, Run,
+    ArtefactId, AttemptToken, CheckpointId, ClusterId, Epoch, JobId, LogIndex, NodeId, RequestId,
+    Run,
 };
 use crate::index::PathDigest;
 use crate::machine::Machine;
-use crate::model::{Artefact, Attempt, Checkpoint, Claim, Job, JobHistory, Meta, Reign};
+use crate::model::{
+    Artefact, Attempt, Checkpoint, Claim, Drain, Job, JobHistory, MemberWish, Meta, Reborn, Reign,
+};
 
 /// A sweep that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,6 +209,7 @@ impl Machine {
             .take_while(move |(due_ms, ..)| *due_ms <= now_ms);
         due.filter_map(|(.., id)| self.artefact(*id))
             .filter(|artefact| self.pinned_by(&artefact.path).is_none())
+            .filter(|artefact| !self.is_withheld(artefact.id))
     }
 
     /// When the next deletion is due, pinned ones included.
@@ -226,7 +230,7 @@ impl Machine {
             .iter()
             .take_while(move |(due_ms, _)| *due_ms <= now_ms);
         due.filter_map(|(_, id)| {
-            let artefact = Arc::clone(self.artefact(*id)?);
+            let artefact = Arc::clone(self.artefact(*id).filter(|one| !self.is_withheld(one.id))?);
             let last = artefact.sweep.is_some_and(|sweep| sweep.attempt_over);
             Some(SweepDue { artefact, last })
         })
@@ -235,6 +239,50 @@ impl Machine {
     /// When the next sweep is due.
     pub fn next_sweep_ms(&self) -> Option<u64> {
         self.index.sweeps.get_min().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// What operators want replicas to be, removed ones included.
+    pub fn member_wishes(&self) -> impl Iterator<Item = (NodeId, &Arc<MemberWish>)> {
+        self.tables.members.iter().map(|(node, wish)| (*node, wish))
+    }
+
+    /// The drain that stands for this worker, if one does.
+    pub fn drain(&self, worker: &str) -> Option<&Arc<Drain>> {
+        self.tables.drains.get(&worker.to_owned())
+    }
+
+    /// All drained workers, by id.
+    pub fn drains(&self) -> impl Iterator<Item = (&String, &Arc<Drain>)> {
+        self.tables.drains.iter()
+    }
+
+    /// Since when an attempt has tasks on a drained worker, in wall time; of several, the last.
+    pub fn drained_at_ms(&self, attempt: &Attempt) -> Option<u64> {
+        let workers = attempt.placement.iter().map(|place| &place.worker.worker);
+        let drains = workers.filter_map(|worker| self.drain(worker));
+        drains.map(|drain| drain.at_ms).max()
+    }
+
+    /// How this life of the state began, if it was restored or recovered.
+    pub fn rebirth(&self) -> Option<&Arc<Reborn>> {
+        self.tables.rebirths.get(&self.meta()?.generation)
+    }
+
+    /// Whether the jobs and artefacts of an earlier life still wait for `ResumeJobs`.
+    pub fn is_suspended(&self) -> bool {
+        self.rebirth().is_some_and(|reborn| !reborn.resumed)
+    }
+
+    /// Whether this job is an earlier life's, and nothing may be done about it yet.
+    pub fn is_job_withheld(&self, job: &Job) -> bool {
+        let generation = self.meta().map_or(0, |meta| meta.generation);
+        self.is_suspended() && job.run.generation < generation
+    }
+
+    /// Whether this artefact is an earlier life's, and must not be touched yet.
+    pub fn is_withheld(&self, artefact: ArtefactId) -> bool {
+        let reborn = self.rebirth().filter(|reborn| !reborn.resumed);
+        reborn.is_some_and(|reborn| artefact < reborn.inherited_before)
     }
 
     /// The job that starts from this savepoint or checkpoint, if one does.

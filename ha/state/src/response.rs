@@ -55,6 +55,10 @@ pub enum Effect {
     JobEnded(JobId),
     /// An artefact's retries are used up: warn.
     CleanupStuck(ArtefactId),
+    /// Replicas are wanted to be something else.
+    Members,
+    /// Workers were drained or offered again.
+    Workers,
 }
 
 /// The answer to whoever proposed the entry. A refusal is a value.
@@ -296,6 +300,10 @@ pub enum Rejection {
     FeatureLevelFalls { current: u32 },
     #[error("{0}")]
     Invalid(String),
+    #[error("node {node} was removed, and a removed number never comes back")]
+    MemberRemoved { node: u64 },
+    #[error("node {node} is the member at {peer}")]
+    MemberElsewhere { node: u64, peer: String },
 }
 
 /// Prints an optional token for messages.
@@ -366,7 +374,9 @@ impl Rejection {
             | Self::ArtefactInUse { .. }
             | Self::NotDisposable { .. }
             | Self::FeatureLevelFalls { .. }
-            | Self::Invalid(_) => Advice::GiveUp,
+            | Self::Invalid(_)
+            | Self::MemberRemoved { .. }
+            | Self::MemberElsewhere { .. } => Advice::GiveUp,
         }
     }
 }

@@ -28,6 +28,11 @@ pub(crate) fn decide(
     failed: Failed,
 ) -> (RestartState, Verdict) {
     let mut state = before.clone();
+    if failed.kind == FailureKind::Drained {
+        state.due_ms = failed.now_ms;
+        let due_ms = failed.now_ms;
+        return (state, Verdict::Restart { due_ms });
+    }
     let delay = delay_ms(strategy, &mut state, failed);
     state.last_failure_ms = Some(failed.now_ms);
     match delay {

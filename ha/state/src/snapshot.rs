@@ -46,6 +46,9 @@ impl Machine {
             .chain(rows(&tables.claims))
             .chain(rows(&tables.requests))
             .chain(rows(&tables.reigns))
+            .chain(rows(&tables.members))
+            .chain(rows(&tables.drains))
+            .chain(rows(&tables.rebirths))
     }
 
     /// The value of one entity, encoded.
@@ -102,6 +105,34 @@ fn rows<K: Ord + Clone, E: Entity<Id = K>>(
 
 fn encode<E: Serialize>(value: &Arc<E>) -> Vec<u8> {
     codec::encode::<E>(value)
+}
+
+/// Takes every entity with its type, for readable exports.
+pub trait Export {
+    /// One entity.
+    fn entity<E: Serialize>(&mut self, key: &Key, value: &E);
+}
+
+impl Machine {
+    /// Shows every entity to `export`, in the order of [`Machine::entities`].
+    pub fn export(&self, export: &mut impl Export) {
+        let keys: Vec<Key> = self.entities().map(|(key, _)| key).collect();
+        for key in keys {
+            entity::visit(key.clone(), Show(self, &key, export));
+        }
+    }
+}
+
+struct Show<'a, X>(&'a Machine, &'a Key, &'a mut X);
+
+impl<X: Export> Visit for Show<'_, X> {
+    type Output = ();
+
+    fn visit<E: Entity>(self, id: E::Id) {
+        if let Some(value) = self.0.get::<E>(&id) {
+            self.2.entity(self.1, value.as_ref());
+        }
+    }
 }
 
 struct Encode<'a>(&'a Machine);

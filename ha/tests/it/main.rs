@@ -9,6 +9,8 @@ mod founding;
 mod identity;
 mod leading;
 mod measuring;
+mod membership;
+mod rebirth;
 mod restarting;
 mod snapshots;
 

@@ -37,6 +37,7 @@ fn view(cluster: &str, epoch: Epoch) -> Input {
         epoch: Some(epoch),
         api: format!("jm-{}:1", epoch.term),
         name: String::new(),
+        jobmanagers: Vec::new(),
     })
 }
 

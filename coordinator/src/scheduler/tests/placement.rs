@@ -118,3 +118,60 @@ fn slots_of_others_and_leftovers_count_as_used_but_not_ones_own() {
     );
     assert!(slots.place(other, graph, &seen).is_ok());
 }
+
+fn drain(env: &mut Env, worker: &str, drained: bool) {
+    let worker = worker.to_owned();
+    let command = regent_state::command::DrainWorker { worker, drained };
+    env.client(Command::DrainWorker(command));
+}
+
+#[test]
+fn nothing_is_placed_on_a_drained_worker() {
+    let mut env = Env::with_job(graph(5, SinkKind::Blackhole));
+    let seen = seen(&[tm(1, 1), tm(2, 1), tm(3, 1)]);
+    let placed = |env: &Env| {
+        let slots = Slots::count(&seen, live_attempts(&env.machine)).without_drained(&env.machine);
+        let graph = env.machine.graph(JOB).unwrap();
+        slots.place(JOB, graph, &seen).map(|placement| {
+            let workers: std::collections::BTreeSet<_> = placement
+                .into_iter()
+                .map(|place| place.worker.worker)
+                .collect();
+            workers.into_iter().collect::<Vec<_>>()
+        })
+    };
+    drain(&mut env, "tm-2", true);
+    assert_eq!(placed(&env).unwrap(), ["tm-1", "tm-3"]);
+    drain(&mut env, "tm-3", true);
+    assert_eq!(
+        placed(&env).unwrap_err(),
+        "not-enough-slots (needs 5, free 4)"
+    );
+    drain(&mut env, "tm-3", false);
+    assert_eq!(placed(&env).unwrap(), ["tm-1", "tm-3"]);
+}
+
+#[test]
+fn tasks_leave_a_drained_worker_by_a_fresh_checkpoint_and_only_if_there_is_room() {
+    let (mut env, _, full) = running(SinkKind::ExactlyOnce);
+    let drained_steps = |env: &Env, seen: &Seen| {
+        let memory = Memory::default();
+        let world = world(env, seen, &memory, ms(0));
+        let slots = Slots::count(seen, live_attempts(&env.machine));
+        let mut slots = slots.without_drained(&env.machine);
+        printed(&plan::plan(&world, &mut slots, &env.facts()))
+    };
+    drain(&mut env, "tm-1", true);
+    assert_eq!(
+        drained_steps(&env, &full),
+        [""; 0],
+        "an old state is not enough"
+    );
+    env.clock_ms += 100;
+    env.checkpoint(CheckpointKind::Checkpoint, false);
+    let moved = drained_steps(&env, &full);
+    assert!(moved[0].contains("drained"), "{moved:?}");
+    let mut tight = full;
+    tight.workers.get_mut("tm-2").unwrap().slots = 1;
+    assert_eq!(drained_steps(&env, &tight), [""; 0], "no room elsewhere");
+}

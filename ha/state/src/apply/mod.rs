@@ -14,7 +14,9 @@ mod context;
 mod dedup;
 mod jobs;
 mod ledger;
+mod operations;
 mod pending;
+mod rebirth;
 mod settle;
 
 pub(crate) use announce_leader::REIGNS_MAX;
@@ -22,6 +24,7 @@ pub(crate) use checkpoints::complete_checkpoint::SAVEPOINTS_LISTED_MAX;
 pub(crate) use context::Context;
 pub(crate) use dedup::WINDOW as REQUEST_WINDOW;
 pub(crate) use jobs::request_savepoint::KEPT_MAX as SAVEPOINT_REQUESTS_MAX;
+pub use rebirth::Rebirth;
 pub(crate) use settle::is_open;
 
 use crate::command::{Authority, Command, Envelope};
@@ -84,5 +87,8 @@ fn dispatch(ctx: &mut Context<'_>, command: &Command) -> Result<Response, Reject
         Command::DisposeSavepoint(c) => cleanup::dispose_savepoint::apply(ctx, c),
         Command::ExpireResults(c) => cleanup::expire_results::apply(ctx, c),
         Command::SetFeatureLevel(c) => authority::set_feature_level(ctx, c),
+        Command::ChangeMember(c) => operations::change_member(ctx, c),
+        Command::DrainWorker(c) => operations::drain_worker(ctx, c),
+        Command::ResumeJobs(c) => rebirth::resume(ctx, c),
     }
 }

@@ -89,6 +89,9 @@ pub enum FailureKind {
     /// A restart can't help (such as output that differs from what was committed): the job fails
     /// whatever its strategy says.
     Unrecoverable,
+    /// An operator drains its worker. No failure of anybody's: the next attempt is due at once, under
+    /// any strategy, and nothing is used up.
+    Drained,
 }
 
 impl FailureKind {
@@ -96,7 +99,10 @@ impl FailureKind {
     /// attempts.
     pub fn is_infrastructure(self) -> bool {
         match self {
-            Self::WorkerLost | Self::IncompleteAfterTakeover | Self::ChannelBroken => true,
+            Self::WorkerLost
+            | Self::IncompleteAfterTakeover
+            | Self::ChannelBroken
+            | Self::Drained => true,
             Self::TaskFailure | Self::CheckpointsFailing | Self::Unrecoverable => false,
         }
     }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterId, Epoch};
+use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::model::MemberRole;
 
 /// The first entry of each reign. It fences older epochs, aborts all pending checkpoints, sets
 /// running jobs to RECONCILING, and opens a line in the leadership timeline.
@@ -30,4 +31,37 @@ pub struct AnnounceLeader {
 pub struct SetFeatureLevel {
     /// The new level.
     pub level: u32,
+}
+
+/// What a replica is wanted to be: voter, learner, or no member. The leader makes it so.
+///
+/// Refused if the number was removed before, or if it is known under another address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeMember {
+    /// The replica's number.
+    pub node: NodeId,
+    /// Its name, for people.
+    pub name: String,
+    /// `host:port` of its client API.
+    pub api: String,
+    /// `host:port` of its peer service.
+    pub peer: String,
+    /// What it is to be.
+    pub wanted: MemberRole,
+}
+
+/// Lets the jobs go on that were suspended when the state was restored or recovered, and hands the old
+/// life's artefacts to the cleaner. Refused if the state was never restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeJobs {}
+
+/// Empties a worker and keeps it empty, or offers it again.
+///
+/// Its tasks move by a fresh checkpoint; while the drain stands, nothing is placed there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainWorker {
+    /// The worker's id.
+    pub worker: String,
+    /// True to drain, false to offer it again.
+    pub drained: bool,
 }

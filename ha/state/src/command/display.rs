@@ -60,6 +60,18 @@ impl Display for Command {
                 )
             }
             Self::SetFeatureLevel(c) => write!(f, "set feature level {}", c.level),
+            Self::ChangeMember(c) => {
+                write!(
+                    f,
+                    "make node {} ({}, {}) {}",
+                    c.node.0, c.name, c.peer, c.wanted
+                )
+            }
+            Self::ResumeJobs(_) => f.write_str("resume suspended jobs"),
+            Self::DrainWorker(c) => match c.drained {
+                true => write!(f, "drain worker {}", c.worker),
+                false => write!(f, "offer worker {} again", c.worker),
+            },
         }
     }
 }
@@ -164,6 +176,7 @@ impl Display for FailureKind {
             Self::ChannelBroken => "channel broken",
             Self::CheckpointsFailing => "checkpoints failing",
             Self::Unrecoverable => "unrecoverable",
+            Self::Drained => "drained",
         })
     }
 }

@@ -26,7 +26,7 @@ pub use cleanup::{
     CleanupAttempted, CleanupOutcome, CleanupSwept, DisposeSavepoint, ExpireResults,
     ForgetArtefact, RetryCleanup, SweepOutcome, SweepReport,
 };
-pub use cluster::{AnnounceLeader, SetFeatureLevel};
+pub use cluster::{AnnounceLeader, ChangeMember, DrainWorker, ResumeJobs, SetFeatureLevel};
 pub use jobs::{
     CancelJob, FailJob, JobTerminated, JobWaiting, Outcome, RequestSavepoint, RestoreFrom,
     SinkPrepared, StopJob, SubmitJob,
@@ -93,6 +93,9 @@ pub enum Command {
     DisposeSavepoint(DisposeSavepoint),
     ExpireResults(ExpireResults),
     SetFeatureLevel(SetFeatureLevel),
+    ChangeMember(ChangeMember),
+    DrainWorker(DrainWorker),
+    ResumeJobs(ResumeJobs),
 }
 
 /// Who may propose a command.
@@ -117,7 +120,10 @@ impl Command {
             | Self::RequestSavepoint(_)
             | Self::RetryCleanup(_)
             | Self::ForgetArtefact(_)
-            | Self::DisposeSavepoint(_) => Authority::Client,
+            | Self::DisposeSavepoint(_)
+            | Self::ChangeMember(_)
+            | Self::DrainWorker(_)
+            | Self::ResumeJobs(_) => Authority::Client,
             Self::DeployAttempt(_)
             | Self::AttemptRunning(_)
             | Self::AttemptAdopted(_)

@@ -73,6 +73,10 @@ pub enum JobEventKind {
     CleanupRetried,
     /// An operator took an artefact over.
     Forgotten,
+    /// It was inherited from an earlier life of the state, and waits to be resumed.
+    Suspended,
+    /// An operator resumed it.
+    Resumed,
 }
 
 impl fmt::Display for JobEventKind {
@@ -95,6 +99,8 @@ impl fmt::Display for JobEventKind {
             Self::CleanupStuck => "cleanup-stuck",
             Self::CleanupRetried => "cleanup-retried",
             Self::Forgotten => "forgotten",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
         })
     }
 }

@@ -321,6 +321,12 @@ impl Job {
         self.token == Some(token) && self.attempt_state != Some(AttemptState::Ended)
     }
 
+    /// Whether a checkpoint has been completed since that moment (wall time).
+    pub fn has_checkpoint_since(&self, at_ms: u64) -> bool {
+        let latest = self.latest.as_ref();
+        latest.is_some_and(|latest| latest.completed_at_ms >= at_ms)
+    }
+
     /// The oldest savepoint request that waits to be taken.
     pub fn waiting_savepoint(&self) -> Option<&SavepointRequest> {
         self.savepoints

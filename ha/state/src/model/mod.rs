@@ -10,6 +10,7 @@ mod checkpoint;
 mod history;
 mod job;
 mod meta;
+mod operations;
 #[cfg(test)]
 mod pins;
 
@@ -22,6 +23,7 @@ pub use job::{
     RestartState, SavepointRequest, SavepointState, Wanted,
 };
 pub use meta::{Claim, ClaimHolder, Meta, Reign, RequestAnswer, RequestRecord};
+pub use operations::{Drain, MemberRole, MemberWish, Reborn};
 
 /// The longest text (cause, error, reason) that the state keeps, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1_024;

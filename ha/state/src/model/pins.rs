@@ -85,8 +85,9 @@ fn kinds_keep_their_numbers() {
         FailureKind::ChannelBroken,
         FailureKind::CheckpointsFailing,
         FailureKind::Unrecoverable,
+        FailureKind::Drained,
     ];
-    assert_eq!(variants(&failure), counting(6));
+    assert_eq!(variants(&failure), counting(7));
     let outcome = [Outcome::Finished, Outcome::Failed, Outcome::Canceled];
     assert_eq!(variants(&outcome), counting(3));
     let event = [

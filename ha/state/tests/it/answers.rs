@@ -202,5 +202,10 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Rejection::NotDisposable { path },
         Rejection::FeatureLevelFalls { current: 4 },
         Rejection::Invalid(text),
+        Rejection::MemberRemoved { node: 2 },
+        Rejection::MemberElsewhere {
+            node: 2,
+            peer: "jm-2:7201".to_owned(),
+        },
     ]
 }

@@ -20,6 +20,7 @@ use crate::support::*;
 const COMMANDS: &str = include_str!("../golden/commands.txt");
 const RESPONSES: &str = include_str!("../golden/responses.txt");
 const STATE: &str = include_str!("../golden/state.txt");
+const WISHES: &str = include_str!("../golden/wishes.txt");
 
 /// Compares with the file, or records it.
 #[allow(
@@ -83,6 +84,9 @@ fn name(command: &Command) -> &'static str {
         Command::DisposeSavepoint(_) => "dispose-savepoint",
         Command::ExpireResults(_) => "expire-results",
         Command::SetFeatureLevel(_) => "set-feature-level",
+        Command::ChangeMember(_) => "change-member",
+        Command::DrainWorker(_) => "drain-worker",
+        Command::ResumeJobs(_) => "resume-jobs",
     }
 }
 
@@ -90,7 +94,7 @@ fn name(command: &Command) -> &'static str {
 fn commands_keep_their_bytes() {
     let samples: Vec<Envelope> = all_commands().into_iter().map(envelope).collect();
     let names: BTreeSet<_> = samples.iter().map(|sample| name(&sample.command)).collect();
-    assert_eq!(names.len(), 25, "every command has a sample");
+    assert_eq!(names.len(), 28, "every command has a sample");
     let lines: Vec<_> = samples
         .iter()
         .enumerate()
@@ -221,6 +225,22 @@ fn a_story_replays_to_the_same_state_in_every_release() {
         world.machine.hash().to_be_bytes().to_vec(),
     ));
     check("state.txt", STATE, &lines);
+}
+
+#[test]
+fn wishes_of_operators_keep_their_bytes() {
+    let mut world = World::new();
+    for command in operator_commands() {
+        assert_eq!(world.ask(command).rejection(), None);
+    }
+    let lines: Vec<(String, Vec<u8>)> = world
+        .machine
+        .entities()
+        .map(|(key, value)| (key.to_string(), value))
+        .filter(|(key, _)| key.starts_with("member/") || key.starts_with("drain/"))
+        .collect();
+    assert_eq!(lines.len(), 4);
+    check("wishes.txt", WISHES, &lines);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use regent_state::command::*;
 use regent_state::graph::*;
 use regent_state::ids::*;
+use regent_state::model::MemberRole;
 use regent_state::{Command, Envelope, RequestTag};
 
 use crate::support::*;
@@ -306,12 +307,46 @@ fn other_commands() -> Vec<Command> {
     ]
 }
 
+/// What operators ask of replicas and workers.
+pub(crate) fn operator_commands() -> Vec<Command> {
+    let roles = [MemberRole::Voter, MemberRole::Learner, MemberRole::Removed];
+    let members = (4..)
+        .zip(roles)
+        .map(|(node, wanted)| change_member(node, wanted));
+    let drains = [("tm-1", true), ("tm-2", true), ("tm-2", false)];
+    let drains = drains.map(|(worker, drained)| {
+        let worker = worker.to_owned();
+        Command::DrainWorker(DrainWorker { worker, drained })
+    });
+    members.chain(drains).collect()
+}
+
+pub(crate) fn change_member(node: u64, wanted: MemberRole) -> Command {
+    Command::ChangeMember(ChangeMember {
+        node: NodeId(node),
+        name: format!("jm-{node}"),
+        api: format!("jm-{node}:7101"),
+        peer: format!("jm-{node}:7201"),
+        wanted,
+    })
+}
+
+fn drained() -> Command {
+    let token = AttemptToken {
+        generation: 2,
+        index: LogIndex(78),
+    };
+    failed(job_id(0x5a), token, FailureKind::Drained)
+}
+
 pub(crate) fn all_commands() -> Vec<Command> {
     let groups = [
         job_commands(),
         attempt_commands(),
         checkpoint_commands(),
         other_commands(),
+        operator_commands(),
+        vec![drained(), Command::ResumeJobs(ResumeJobs {})],
     ];
     groups.into_iter().flatten().collect()
 }

@@ -103,6 +103,7 @@ impl FakeJobManager {
             epoch: Some(epoch),
             api: leader.address.to_string(),
             name: "jm".to_owned(),
+            jobmanagers: Vec::new(),
         });
     }
 
