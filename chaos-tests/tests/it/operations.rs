@@ -234,7 +234,7 @@ fn recovered(group: &mut Group, survivor: u16) {
     wait_until(Duration::from_secs(60), "the lost one is fenced", || {
         group
             .said(lost[0])
-            .contains("was recovered since")
+            .contains(&format!("refused by node {survivor}"))
             .then_some(())
     });
     group.kill(lost[0]);

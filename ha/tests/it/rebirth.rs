@@ -59,7 +59,7 @@ async fn the_survivor_leads_alone_and_old_peers_are_fenced() {
     let phase = cluster.replica(2).phase();
     eventually("an old peer stands back", || async {
         let refused =
-            matches!(&*phase.borrow(), Phase::Refused(text) if text.contains("recovered since"));
+            matches!(&*phase.borrow(), Phase::Refused(text) if text.contains("refused by node 1"));
         refused.then_some(())
     })
     .await;
