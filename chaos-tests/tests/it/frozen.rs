@@ -104,8 +104,8 @@ fn no_request_hangs_on_a_frozen_leader() {
         let spec = FlightsJob::new(cluster.home(), &format!("request-{round}"), 60_000);
         let file = spec.write().display().to_string();
         let frozen = cluster.wait_for_leader();
-        let others = cluster.manifest().names("jobmanager").into_iter();
-        let follower = others.filter(|name| *name != frozen).next_back();
+        let mut others = cluster.manifest().names("jobmanager").into_iter();
+        let follower = others.rfind(|name| *name != frozen);
         let endpoint = cluster.process(&follower.expect("three replicas")).api;
         cluster.signal(&frozen, Signal::SIGSTOP);
         let ask = |words: &[&str]| {
