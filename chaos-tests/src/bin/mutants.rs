@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     }
     let survivors = match has("--together") {
         true => together(&root, &mutants),
-        false => mutants.iter().filter(|m| !caught(&root, &[m], m)).collect(),
+        false => mutants.iter().filter(|m| alone(&root, m)).collect(),
     };
     for survivor in &survivors {
         println!("NOT NOTICED: {}", survivor.title());
@@ -46,6 +46,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether nothing notices that this rule is gone.
+fn alone(root: &Path, mutant: &Mutant) -> bool {
+    let _restored = Changed::new(root, &[mutant]);
+    !is_noticed(root, mutant)
+}
+
 /// By package; rules that change the same lines can't go together, and have a turn of their own.
 fn together<'a>(root: &Path, mutants: &'a [Mutant]) -> Vec<&'a Mutant> {
     let mut by_package: BTreeMap<&str, Vec<&Mutant>> = BTreeMap::new();
@@ -56,18 +62,26 @@ fn together<'a>(root: &Path, mutants: &'a [Mutant]) -> Vec<&'a Mutant> {
     for mut waiting in by_package.into_values() {
         while !waiting.is_empty() {
             let (batch, rest) = batch(root, waiting);
-            survivors.extend(batch.iter().filter(|m| !caught(root, &batch, m)));
+            let _restored = Changed::new(root, &batch);
+            survivors.extend(batch.iter().filter(|m| !is_noticed(root, m)));
             waiting = rest;
         }
     }
     survivors
 }
 
-/// As many as fit beside each other, and the others.
+/// As many as fit beside each other, each with a test of its own, and the others.
 fn batch<'a>(root: &Path, mutants: Vec<&'a Mutant>) -> (Vec<&'a Mutant>, Vec<&'a Mutant>) {
     let mut sources: BTreeMap<&str, String> = BTreeMap::new();
     let (mut batch, mut rest) = (Vec::new(), Vec::new());
     for mutant in mutants {
+        if batch
+            .iter()
+            .any(|other: &&Mutant| other.test == mutant.test)
+        {
+            rest.push(mutant);
+            continue;
+        }
         let source = sources
             .entry(&mutant.file)
             .or_insert_with(|| read(&root.join(&mutant.file)));
@@ -86,11 +100,10 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).expect("a source can be read")
 }
 
-/// Whether the test of `of` fails while these rules are taken out.
-fn caught(root: &Path, out: &[&Mutant], of: &Mutant) -> bool {
-    let _restored = Changed::new(root, out);
+/// Whether the test of the rule fails now.
+fn is_noticed(root: &Path, mutant: &Mutant) -> bool {
     let mut words = vec!["test", "--profile", "ci"];
-    words.extend(of.test.split_whitespace());
+    words.extend(mutant.test.split_whitespace());
     words.extend(["--", "--exact"]);
     let ran = Command::new("cargo")
         .args(&words)
@@ -98,7 +111,7 @@ fn caught(root: &Path, out: &[&Mutant], of: &Mutant) -> bool {
         .output();
     let ran = ran.expect("cargo can be run");
     let verdict = verdict(&ran);
-    println!("{verdict:8} {}", of.title());
+    println!("{verdict:8} {}", mutant.title());
     if verdict == "unclear" {
         println!("{}", String::from_utf8_lossy(&ran.stderr));
     }
