@@ -13,7 +13,9 @@ use crate::Outcome;
 
 pub(crate) use api::{Submitter, prepare as prepare_api};
 pub(crate) use etcd::leader as etcd_leader;
-pub(crate) use zookeeper::{is_leader as zookeeper_leads, prepare as prepare_zookeeper};
+pub(crate) use zookeeper::{
+    is_leader as zookeeper_leads, prepare as prepare_zookeeper, version as zookeeper_version,
+};
 
 /// Bytes of a value.
 pub(crate) const VALUE_BYTES: usize = 256;

@@ -162,6 +162,21 @@ pub(crate) async fn prepare(member: &str) -> Outcome<()> {
 
 /// Whether the server at `address` leads.
 pub(crate) async fn is_leader(address: &str) -> Outcome<bool> {
+    Ok(about(address).await?.contains("Mode: leader"))
+}
+
+/// The server's version, such as `3.8.0`.
+pub(crate) async fn version(address: &str) -> Outcome<String> {
+    let text = about(address).await?;
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Zookeeper version: "));
+    let number = version.and_then(|version| version.split(['-', ',']).next());
+    Ok(number.unwrap_or("of unknown version").to_owned())
+}
+
+/// What the server says of itself.
+async fn about(address: &str) -> Outcome<String> {
     let asking = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"srvr").await?;
@@ -169,6 +184,5 @@ pub(crate) async fn is_leader(address: &str) -> Outcome<bool> {
         stream.read_to_string(&mut text).await?;
         Ok::<_, std::io::Error>(text)
     };
-    let text = tokio::time::timeout(Duration::from_secs(2), asking).await??;
-    Ok(text.contains("Mode: leader"))
+    Ok(tokio::time::timeout(Duration::from_secs(2), asking).await??)
 }

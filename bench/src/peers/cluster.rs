@@ -127,7 +127,10 @@ impl Cluster {
             Kind::Etcd => format!("etcd {}", etcd_leader(&first).await?.1),
             Kind::ZooKeeper => {
                 crate::client::prepare_zookeeper(&first).await?;
-                zookeeper::version()
+                format!(
+                    "ZooKeeper {}",
+                    crate::client::zookeeper_version(&first).await?
+                )
             }
         };
         Ok(())

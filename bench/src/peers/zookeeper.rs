@@ -18,16 +18,6 @@ pub(super) fn missing() -> Option<&'static str> {
     }
 }
 
-/// The version that the jar's real name carries.
-pub(super) fn version() -> String {
-    let real = std::fs::canonicalize(JAR).unwrap_or_default();
-    let name = real
-        .file_stem()
-        .map(|name| name.to_string_lossy().into_owned());
-    let name = name.unwrap_or_default();
-    format!("ZooKeeper {}", name.trim_start_matches("zookeeper-"))
-}
-
 /// Three servers with the timing of the sample configuration.
 pub(super) fn plan(dir: &Path) -> Outcome<Plan> {
     let ports = free_ports(9)?;
