@@ -10,8 +10,8 @@
 //! field is a new version with a conversion), enum variants are only ever appended, and an unknown
 //! kind or version is an error, never a guess.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 16;
@@ -155,6 +155,15 @@ pub fn decode<T: DeserializeOwned>(
     supported: &[u16],
     bytes: &[u8],
 ) -> Result<T, CodecError> {
+    decode_borrowed(kind, supported, bytes)
+}
+
+/// Like [`decode`], for values that borrow from `bytes`: nothing large is copied.
+pub fn decode_borrowed<'a, T: Deserialize<'a>>(
+    kind: Kind,
+    supported: &[u16],
+    bytes: &'a [u8],
+) -> Result<T, CodecError> {
     let opened = open(kind, bytes)?;
     if !supported.contains(&opened.version) {
         return Err(CodecError::UnknownVersion {
@@ -167,13 +176,16 @@ pub fn decode<T: DeserializeOwned>(
 }
 
 /// Decodes a payload, all of it.
-pub fn decode_payload<T: DeserializeOwned>(kind: Kind, payload: &[u8]) -> Result<T, CodecError> {
+pub fn decode_payload<'a, T: Deserialize<'a>>(
+    kind: Kind,
+    payload: &'a [u8],
+) -> Result<T, CodecError> {
     let config = bincode::config::standard().with_limit::<PAYLOAD_MAX>();
-    let (value, used) =
-        bincode::serde::decode_from_slice(payload, config).map_err(|e| CodecError::Malformed {
-            kind,
-            reason: e.to_string(),
-        })?;
+    let decoded = bincode::serde::borrow_decode_from_slice(payload, config);
+    let (value, used) = decoded.map_err(|e| CodecError::Malformed {
+        kind,
+        reason: e.to_string(),
+    })?;
     match payload.len() - used {
         0 => Ok(value),
         extra => Err(CodecError::TrailingBytes(extra)),

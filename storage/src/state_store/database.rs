@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::{Marker, StateStoreError};
 use crate::codec::{self, Kind};
@@ -46,6 +46,8 @@ struct Inner {
     tree: Option<sled::Db>,
     file: File,
     broken: AtomicBool,
+    /// How many chunks each split value has; read once, before the first batch. Few values are split.
+    split: Mutex<Option<BTreeMap<Vec<u8>, u32>>>,
 }
 
 impl Drop for Inner {
@@ -81,6 +83,7 @@ impl Database {
             tree: Some(tree),
             file,
             broken,
+            split: Mutex::new(None),
         };
         Ok(Database {
             inner: Arc::new(inner),
@@ -112,8 +115,12 @@ impl Database {
         marker: &Marker,
     ) -> Result<(), StateStoreError> {
         let mut batch = sled::Batch::default();
+        let mut known = self.inner.split.lock().unwrap_or_else(|p| p.into_inner());
+        let split = match &mut *known {
+            Some(split) => split,
+            none => none.insert(self.split_values()?),
+        };
         for (key, value) in changes {
-            let chunks_before = self.chunks_of(key)?;
             let chunks = match value {
                 Some(value) => put(&mut batch, key, value),
                 None => {
@@ -121,10 +128,15 @@ impl Database {
                     0
                 }
             };
-            for chunk in chunks..chunks_before {
+            let chunks_before = match chunks {
+                0 => split.remove(key),
+                chunks => split.insert(key.clone(), chunks),
+            };
+            for chunk in chunks..chunks_before.unwrap_or(0) {
                 batch.remove(chunk_key(key, chunk));
             }
         }
+        drop(known);
         batch.insert(MARKER_KEY, self.encode_marker(marker)?);
         self.run(|tree| tree.apply_batch(batch))?;
         self.sync()
@@ -166,12 +178,18 @@ impl Database {
             .map_err(StateStoreError::io("sync", &path))
     }
 
-    /// How many chunks the stored value of `key` has.
-    fn chunks_of(&self, key: &[u8]) -> Result<u32, StateStoreError> {
-        let stored = self.run(|tree| tree.get(data_key(key)))?;
-        Ok(stored
-            .and_then(|stored| split_header(&stored))
-            .map_or(0, |(chunks, _)| chunks))
+    /// The values that are stored in chunks, and how many each has.
+    fn split_values(&self) -> Result<BTreeMap<Vec<u8>, u32>, StateStoreError> {
+        let mut split = BTreeMap::new();
+        self.run(|tree| {
+            for stored in tree.scan_prefix([CHUNK]).keys() {
+                if let Some(key) = key_of_chunk(&stored?) {
+                    *split.entry(key.to_vec()).or_insert(0) += 1;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(split)
     }
 
     /// The value behind what is stored at a data key.
@@ -255,6 +273,12 @@ fn data_key(key: &[u8]) -> Vec<u8> {
 fn chunk_key(key: &[u8], chunk: u32) -> Vec<u8> {
     let len = (key.len() as u32).to_be_bytes();
     [&[CHUNK][..], &len, key, &chunk.to_be_bytes()].concat()
+}
+
+/// The key whose value a stored chunk is a piece of.
+fn key_of_chunk(stored: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = stored.strip_prefix(&[CHUNK])?.split_first_chunk()?;
+    rest.get(..u32::from_be_bytes(*len) as usize)
 }
 
 /// Adds a value to a batch; answers its number of chunks.

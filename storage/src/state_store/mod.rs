@@ -122,8 +122,8 @@ impl Default for StateStoreConfig {
     fn default() -> StateStoreConfig {
         StateStoreConfig {
             cache_bytes: 16 << 20,
-            delay_max: Duration::from_millis(500),
-            behind_bytes_max: 2 << 20,
+            delay_max: Duration::from_millis(750),
+            behind_bytes_max: 4 << 20,
         }
     }
 }

@@ -173,6 +173,25 @@ fn large_values_grow_shrink_and_vanish_with_their_chunks() {
 }
 
 #[test]
+fn chunks_written_before_a_restart_are_removed_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let mut map = Map::new();
+    let large = |key: &str| put(key, vec![1; 50_000]);
+    apply(&store, &mut map, 1, vec![large("shrinks"), large("goes")]);
+    drop(store);
+    let (store, _) = open(dir.path());
+    let changes = vec![put("shrinks", "x"), delete("goes")];
+    apply(&store, &mut map, 2, changes);
+    store.close();
+    drop(store);
+    let tree = sled::open(dir.path().join("state-1")).unwrap();
+    assert_eq!(tree.scan_prefix(b"c").count(), 0, "pieces of old values");
+    drop(tree);
+    assert_eq!(load(&open(dir.path()).0).unwrap().1, map);
+}
+
+#[test]
 fn installing_replaces_everything_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
