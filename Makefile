@@ -22,10 +22,10 @@ help:
 	@echo "make demo     the story in a minute: a cluster, a job, three kills, a verdict"
 	@echo "make test     every test, a few rounds of the slow ones"
 	@echo "make verify   format, lints, documentation and tests; writes nothing"
-	@echo "make fix      formats, and lets the lints mend what they can"
 	@echo "make mutants  takes rules out of the code and sees tests fail; TOGETHER=1 is quick"
 	@echo "make takeover what losing a leader or a worker takes, measured into docs/benchmarks.md; on a quiet machine"
 	@echo "make bench    beside etcd, ZooKeeper and Flink, into docs/benchmarks.md, on a quiet machine; BENCH=--short for a first look"
+	@echo "make fix      formats, writes docs/metrics.md, and lets the lints mend what they can"
 	@echo "make soak     full counts of the slow tests, into docs/; REGENT_DATA names the year's flights"
 
 demo:
@@ -92,5 +92,6 @@ verify:
 	$(MAKE) test
 
 fix:
+	REGENT_FIX=1 cargo test --profile ci -p regent --test it generated
 	cargo clippy --profile ci --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all

@@ -119,7 +119,7 @@ pub(crate) enum Command {
     Cluster(commands::cluster::ClusterArgs),
     /// The cluster at a glance; works without a leader
     Status(commands::status::StatusArgs),
-    /// Who leads and who led; works without a leader. Hand leadership over
+    /// Who leads, who led, and why; works without a leader. Hand leadership over
     Leader(commands::leader::LeaderArgs),
     /// The replicas: list, add, promote, demote and remove them while the cluster works
     Members(commands::members::MembersArgs),
@@ -137,8 +137,18 @@ pub(crate) enum Command {
     Snapshot(commands::snapshot::SnapshotArgs),
     /// When a majority of the replicas is lost for good
     Recover(commands::recover::RecoverArgs),
-    /// Check configuration files
+    /// Rehearse failures: hurt a cluster on purpose, measure its recovery, check the output
+    Drill(crate::drill::DrillArgs),
+    /// The replicated log: what was written when and by whom
+    Log(commands::past::LogArgs),
+    /// What the cluster held after an entry of its log
+    State(commands::past::StateArgs),
+    /// Check and show configuration files
     Config(commands::config::ConfigArgs),
+    /// Collect what somebody needs who helps from afar
+    Debug(crate::bundle::DebugArgs),
+    /// Print the manual page, or write one for each verb
+    Man(commands::man::ManArgs),
     /// Print a completion script
     Completions(commands::completions::CompletionsArgs),
     /// Print the version

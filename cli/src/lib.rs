@@ -6,9 +6,12 @@
 //! contract.
 
 mod args;
+mod bundle;
 mod client;
 mod commands;
 mod demo;
+mod drill;
+mod explain;
 mod failure;
 mod local;
 mod logging;

@@ -19,6 +19,7 @@
 //! | working the artefact ledger off | `cleaner`; expiry of results: `janitor` |
 //! | members as operators want them | `members` |
 //! | comparing store and log | `verify` |
+//! | why a job isn't running | `explain` |
 //!
 //! Deliberately absent: consensus and leadership (`regent-ha`), what entries mean (`regent-state`), what
 //! operators do with rows (`regent-worker`), reading files and the environment (the command line).
@@ -28,6 +29,7 @@ mod checkpoints;
 mod cleaner;
 pub mod config;
 mod error;
+mod explain;
 mod gateway;
 mod http;
 mod janitor;
@@ -45,4 +47,5 @@ mod wire;
 
 pub use config::JobManagerConfig;
 pub use error::JobManagerError;
+pub use metrics::TABLE as METRICS;
 pub use run::{JobManager, run};

@@ -6,8 +6,8 @@
 //! Noticing is `watching.rs`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -72,6 +72,36 @@ pub(crate) enum Sign {
 /// What each replica knows of its peers' lives.
 pub(crate) type Signs = Arc<watch::Sender<BTreeMap<NodeId, Sign>>>;
 
+/// When each voter last said something over its stream; absent while no stream is open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contacts(Arc<Mutex<BTreeMap<NodeId, Instant>>>);
+
+impl Contacts {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<NodeId, Instant>)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// It spoke just now.
+    pub(crate) fn heard(&self, node_id: NodeId) {
+        self.change(|contacts| {
+            contacts.insert(node_id, Instant::now());
+        });
+    }
+
+    /// Its stream ended.
+    pub(crate) fn lost(&self, node_id: NodeId) {
+        self.change(|contacts| {
+            contacts.remove(&node_id);
+        });
+    }
+
+    /// How long ago it spoke, if its stream is open.
+    pub(crate) fn silence(&self, node_id: NodeId) -> Option<Duration> {
+        let contacts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        contacts.get(&node_id).map(Instant::elapsed)
+    }
+}
+
 /// A voter that has the hard sign, and how long its log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Witness {
@@ -126,6 +156,7 @@ pub(crate) struct Vigil {
     pub(crate) signs: Signs,
     pub(crate) agreement: Arc<Agreement>,
     pub(crate) clocks: Arc<Clocks>,
+    pub(crate) contacts: Contacts,
     counters: Arc<Counters>,
     enabled: bool,
 }
@@ -148,6 +179,7 @@ impl Vigil {
             signs: Arc::new(watch::Sender::new(BTreeMap::new())),
             agreement,
             clocks: Arc::default(),
+            contacts: Contacts::default(),
             counters: Arc::default(),
             enabled,
         }

@@ -113,6 +113,7 @@ impl Throne {
         loop {
             let seen = metrics.borrow_and_update().clone();
             let yields = *stalled.borrow_and_update() && has_others(&seen);
+            self.shared.saw_term(seen.vote.leader_id.term);
             match leader_of(&seen, self.shared.node_id()) {
                 // Somebody else should lead: reconcilers stop, and a new reign begins if nobody did.
                 Some(_) if yields => self.publish(Leadership::None),

@@ -16,6 +16,7 @@
 //! | log, state and snapshots as openraft sees them | `log`, `machine`, `snapshot`, `recovery`, `entry` |
 //! | noticing that replicas or their clocks disagree | `agreement`, `clocks` |
 //! | when each step of a takeover happened | `takeover` |
+//! | entries of the log and the state as it was | [`past`] |
 //! | handing leadership over, noticing a death early | `transfer`, `failover`, `watching` |
 //! | noticing that nothing moves | `watchdog` |
 
@@ -36,6 +37,7 @@ mod machine;
 pub mod membership;
 mod memory;
 mod network;
+pub mod past;
 mod proposals;
 mod raft;
 mod reads;
@@ -67,10 +69,11 @@ pub use error::{BootstrapError, ProposeError, ReadError, StartError, TransferErr
 pub use failover::FailoverCounts;
 pub use leadership::{Leadership, Reign};
 pub use membership::MembershipError;
+pub use past::{LastChange, PastContent, PastEntry, PastError, PastState};
 pub use proposals::Proposed;
 pub use replica::{ClientProposal, Replica};
 pub use shared::Phase;
-pub use status::{PeerProgress, Role, Status};
+pub use status::{Contact, PeerProgress, Role, Status};
 pub use takeover::Takeover;
 pub use transfer::Transferred;
 pub use types::{Member, Node, NodeId};

@@ -219,7 +219,13 @@ impl RaftLog {
         self.store.state().last.map(log_id_of).transpose()
     }
 
-    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    /// Entries of `from..to` up to about `bytes_max`, at least one if there is one.
+    pub(crate) async fn read(
+        &self,
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+    ) -> io::Result<Vec<Entry>> {
         if from >= to {
             return Ok(Vec::new());
         }

@@ -3,14 +3,15 @@
 //! Every proposal names the leader id it is meant for, so that none slips into another reign with this
 //! reign's clock. How many may wait is bounded. Who may propose what is `replica.rs`'s business.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use regent_state::ids::LogIndex;
 use regent_state::{Envelope, Response};
+use regent_storage::latency::Latencies;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
@@ -45,6 +46,8 @@ pub(crate) struct Proposals {
     raft: RaftHandle,
     places: Arc<Semaphore>,
     deadline: Duration,
+    /// From handing a command in to its applied answer.
+    latencies: Arc<Mutex<Latencies>>,
 }
 
 impl Proposals {
@@ -54,7 +57,16 @@ impl Proposals {
             raft,
             places: Arc::new(Semaphore::new(inflight_max)),
             deadline,
+            latencies: Arc::default(),
         }
+    }
+
+    /// How long answered proposals took, since this process started.
+    pub(crate) fn latencies(&self) -> Latencies {
+        self.latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Takes one of the bounded places; hold it until the answer is there.
@@ -77,9 +89,16 @@ impl Proposals {
                 bytes.len()
             )));
         }
-        timeout(self.deadline, self.write_encoded(bytes, leader))
-            .await
-            .unwrap_or_else(|_| Err(unknown(format!("no answer within {:?}", self.deadline))))
+        let begun = Instant::now();
+        let written = timeout(self.deadline, self.write_encoded(bytes, leader)).await;
+        if let Ok(Ok(_)) = &written {
+            let mut latencies = self
+                .latencies
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            latencies.record(begun.elapsed());
+        }
+        written.unwrap_or_else(|_| Err(unknown(format!("no answer within {:?}", self.deadline))))
     }
 
     async fn write_encoded(

@@ -22,10 +22,12 @@ use crate::leadership::{Leadership, Reign};
 use crate::log::RaftLog;
 use crate::membership::plan::{Seen, Step};
 use crate::membership::{Membership, MembershipError};
+use crate::past::{Past, PastEntry, PastError, PastState};
 use crate::proposals::{Proposals, Proposed, wall_ms};
 use crate::raft::{RaftHandle, now};
 use crate::reads::Reads;
 use crate::shared::{Phase, Shared};
+use crate::snapshot::Snapshots;
 use crate::startup;
 use crate::status::{self, Status};
 use crate::transfer::{Transfer, Transferred};
@@ -54,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) membership: Membership,
     pub(crate) peer_address: SocketAddr,
     pub(crate) log: RaftLog,
+    pub(crate) snapshots: Snapshots,
     pub(crate) store: StateStore,
 }
 
@@ -236,7 +239,7 @@ impl Replica {
             &metrics,
             &view,
             &self.parts.leadership.borrow(),
-            self.parts.vigil.counts(),
+            (self.parts.vigil.counts(), &self.parts.vigil.contacts),
             self.parts.agreement.divergence(),
         )
     }
@@ -276,6 +279,34 @@ impl Replica {
     /// How far the wall clock of another replica is from this one's, at most.
     pub fn clock_skew_ms(&self) -> u64 {
         self.parts.vigil.clocks.skew_ms()
+    }
+
+    /// How long answered proposals took here, from handing in to the applied answer.
+    pub fn proposal_latencies(&self) -> regent_storage::latency::Latencies {
+        self.parts.proposals.latencies()
+    }
+
+    /// When the newest snapshot file was written, milliseconds since 1970.
+    pub fn snapshot_written_ms(&self) -> Option<u64> {
+        self.parts.snapshots.written_ms()
+    }
+
+    /// Entries of this replica's log from `from` on, at most `count` and only applied ones.
+    pub async fn entries(&self, from: u64, count: u64) -> Result<Vec<PastEntry>, PastError> {
+        self.past().entries(from, count).await
+    }
+
+    /// The state as it was after entry `index`, as far back as log and snapshots reach.
+    pub async fn state_at(&self, index: u64) -> Result<PastState, PastError> {
+        self.past().state(index).await
+    }
+
+    fn past(&self) -> Past<'_> {
+        Past {
+            log: &self.parts.log,
+            snapshots: &self.parts.snapshots,
+            applied: self.stale().applied_index(),
+        }
     }
 
     /// Hands leadership to a reachable voter that holds everything flushed here; waits until it leads.

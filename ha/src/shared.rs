@@ -45,6 +45,8 @@ struct Inner {
     heard: Option<(NodeId, Instant)>,
     suspected: Option<SystemTime>,
     takeover: Option<Takeover>,
+    term: u64,
+    elections: u64,
 }
 
 type ReachedSource = Box<dyn Fn() -> Reached + Send + Sync>;
@@ -273,6 +275,20 @@ impl Shared {
     pub(crate) fn heard(&self) -> Option<(NodeId, Duration)> {
         let (node, at) = self.lock().heard?;
         Some((node, at.elapsed()))
+    }
+
+    /// Notes the present term; each new one is an election.
+    pub(crate) fn saw_term(&self, term: u64) {
+        let mut inner = self.lock();
+        if term > inner.term {
+            inner.elections += u64::from(inner.term > 0);
+            inner.term = term;
+        }
+    }
+
+    /// Terms begun since this process started.
+    pub(crate) fn elections(&self) -> u64 {
+        self.lock().elections
     }
 
     /// Remembers why the next election is being won, for the timeline.

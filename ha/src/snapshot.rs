@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 use regent_state::Machine;
 use regent_storage::snapshot::{SnapshotFile, SnapshotStore, SnapshotWriter};
@@ -133,6 +134,8 @@ pub(crate) struct Snapshots {
     dir: PathBuf,
     // Index + 1 of the newest durable file; 0 if there is none.
     covered: Arc<AtomicU64>,
+    // When it was written, milliseconds since 1970; 0 if there is none.
+    written_ms: Arc<AtomicU64>,
 }
 
 impl Snapshots {
@@ -142,6 +145,7 @@ impl Snapshots {
             store: SnapshotStore::open(dir).map_err(io::Error::other)?,
             dir: dir.to_owned(),
             covered: Arc::default(),
+            written_ms: Arc::default(),
         };
         if let Some(newest) = snapshots.usable()?.first() {
             snapshots.note(newest);
@@ -158,6 +162,18 @@ impl Snapshots {
     fn note(&self, data: &SnapshotData) {
         let reached = data.cover.standing.applied.map_or(0, |id| id.index + 1);
         self.covered.fetch_max(reached, Ordering::AcqRel);
+        let modified = std::fs::metadata(data.file.path()).and_then(|meta| meta.modified());
+        let since = modified
+            .ok()
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        if let Some(ms) = since.and_then(|since| u64::try_from(since.as_millis()).ok()) {
+            self.written_ms.fetch_max(ms, Ordering::AcqRel);
+        }
+    }
+
+    /// When the newest file was written, milliseconds since 1970.
+    pub(crate) fn written_ms(&self) -> Option<u64> {
+        Some(self.written_ms.load(Ordering::Acquire)).filter(|ms| *ms > 0)
     }
 
     /// Files whose ends are whole, newest first. Damaged ones are told about and passed over.

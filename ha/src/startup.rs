@@ -199,7 +199,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         raft: core.raft.clone(),
         reads: reads.clone(),
         views: core.views.clone(),
-        inbox: Inbox::new(snapshots),
+        inbox: Inbox::new(snapshots.clone()),
         founding: core.founding(dir),
         vigil: vigil.clone(),
     };
@@ -229,6 +229,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         vigil,
         peer_address,
         log,
+        snapshots,
         store,
     })
 }

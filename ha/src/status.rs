@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::instant::Instant as _;
 use openraft::metrics::RaftMetrics;
 
-use crate::failover::FailoverCounts;
+use crate::failover::{Contacts, FailoverCounts};
 use crate::leadership::Leadership;
 use crate::shared::{Phase, Shared};
 use crate::takeover::Takeover;
@@ -52,6 +53,16 @@ pub struct PeerProgress {
     pub last_contact_ms: Option<u64>,
 }
 
+/// Another voter, as this replica hears it by itself, leader or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Which replica.
+    pub node_id: NodeId,
+    /// Milliseconds since it said something over its open stream (it speaks every second); `None`: no
+    /// stream is open.
+    pub heard_ms: Option<u64>,
+}
+
 /// A replica's own account.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -85,8 +96,14 @@ pub struct Status {
     pub hash: u128,
     /// Index that its snapshot file covers.
     pub snapshot_index: Option<u64>,
+    /// Terms begun since this process started.
+    pub elections: u64,
     /// Peers; empty unless it leads.
     pub peers: Vec<PeerProgress>,
+    /// Milliseconds since a leader spoke to it, if one did.
+    pub leader_heard_ms: Option<u64>,
+    /// The other voters, as it hears them.
+    pub contacts: Vec<Contact>,
     /// All members, voters and learners.
     pub members: Vec<Member>,
     /// Numbers of those that vote.
@@ -111,7 +128,7 @@ pub(crate) fn status(
     metrics: &RaftMetrics<TypeConfig>,
     view: &View,
     leadership: &Leadership,
-    failovers: FailoverCounts,
+    (failovers, contacts): (FailoverCounts, &Contacts),
     divergence: Option<String>,
 ) -> Status {
     let belonging = shared.belonging();
@@ -136,7 +153,10 @@ pub(crate) fn status(
         applied_index: view.applied_index(),
         hash: view.hash(),
         snapshot_index: metrics.snapshot.map(|id| id.index),
+        elections: shared.elections(),
         peers: peers(metrics, shared.node_id()),
+        leader_heard_ms: shared.heard().map(|(_, ago)| millis(ago)),
+        contacts: heard(membership.voter_ids(), contacts, shared.node_id()),
         members: membership
             .nodes()
             .filter_map(|(id, _)| member(*id))
@@ -166,6 +186,18 @@ impl Status {
             .max_by_key(|peer| peer.matched_index)
             .map(|peer| peer.node_id)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn heard(voters: impl Iterator<Item = NodeId>, contacts: &Contacts, own: NodeId) -> Vec<Contact> {
+    let contact = |node_id| Contact {
+        node_id,
+        heard_ms: contacts.silence(node_id).map(millis),
+    };
+    voters.filter(|id| *id != own).map(contact).collect()
 }
 
 pub(crate) fn role_of(metrics: &RaftMetrics<TypeConfig>) -> Role {

@@ -40,6 +40,7 @@ pub(crate) async fn watch_voters(vigil: Vigil) {
             let stays = wanted.get(node_id) == Some(node);
             if !stays {
                 watcher.abort();
+                vigil.contacts.lost(*node_id);
                 vigil.signs.send_modify(|signs| {
                     signs.remove(node_id);
                 });
@@ -79,9 +80,12 @@ async fn watch_one(vigil: Vigil, node_id: NodeId, node: Node) {
         {
             pause = REOPEN_MIN;
             set(&vigil, node_id, Sign::Alive);
+            vigil.contacts.heard(node_id);
             while let Ok(Some(event)) = stream.message().await {
+                vigil.contacts.heard(node_id);
                 compare(&vigil, node_id, &event);
             }
+            vigil.contacts.lost(node_id);
             link.forget_introduction();
             vigil.clocks.forget(node_id);
             let sign = after_break(&node.peer).await;

@@ -8,6 +8,7 @@
 //! | [`state_store`] | the applied state, written behind | rebuilt from snapshot and log |
 //! | [`objects`] | checkpoints, savepoints, artefacts | nothing here rebuilds them |
 //! | [`identity`] | who this data directory belongs to, and its lock | the replica is replaced |
+//! | [`latency`] | how long syncs took, for metrics | – |
 //! | [`codec`] | the envelope around everything that is persisted | – |
 //!
 //! This crate deals in bytes and plain numbers. It knows neither Raft's types nor the state machine:
@@ -16,6 +17,7 @@
 pub mod codec;
 mod files;
 pub mod identity;
+pub mod latency;
 pub mod log;
 pub mod objects;
 pub mod snapshot;

@@ -14,5 +14,5 @@ pub mod agent;
 pub mod config;
 pub mod engine;
 
-pub use agent::{WorkerError, run};
+pub use agent::{METRICS, WorkerError, run};
 pub use config::TaskManagerConfig;

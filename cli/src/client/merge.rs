@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use regent_protocol::error::ErrorKind;
-use regent_protocol::view::{LeaderHead, LeaderShow, MemberView, NodeStatus, ReplicaView};
+use regent_protocol::view::{Cause, LeaderHead, LeaderShow, MemberView, NodeStatus, ReplicaView};
 
 use super::discover::Endpoints;
 use super::survey::Survey;
@@ -27,7 +27,7 @@ pub(crate) struct Picture {
     /// Voters that answer.
     pub(crate) voters_answering: u64,
     /// What is odd about the answers.
-    pub(crate) alarms: Vec<String>,
+    pub(crate) alarms: Vec<Cause>,
 }
 
 impl Picture {
@@ -79,19 +79,23 @@ pub(crate) fn merge(survey: &Survey) -> Picture {
 type Answers<'a> = BTreeMap<u64, &'a NodeStatus>;
 
 /// One answer for each node of the most advanced cluster.
-fn one_cluster<'a>(survey: &'a Survey, alarms: &mut Vec<String>) -> Answers<'a> {
+fn one_cluster<'a>(survey: &'a Survey, alarms: &mut Vec<Cause>) -> Answers<'a> {
     let chosen = survey.answers().max_by_key(|s| seniority(s));
     let cluster = chosen.and_then(|s| s.cluster_id.as_deref());
     let mut answers = Answers::new();
     for status in survey.answers() {
         let foreign = status.cluster_id.is_some() && status.cluster_id.as_deref() != cluster;
-        if status.role == "down" {
-            alarms.push(format!("{}: Raft has stopped; see its log", status.name));
+        if let Some(failure) = &status.failure {
+            let text = format!("Raft has stopped in {}: {failure}", status.name);
+            let remedy = format!("mend that and start {} again", status.name);
+            alarms.push(Cause::new("RaftStopped", text).remedy(remedy));
         } else if foreign {
-            alarms.push(format!(
+            let text = format!(
                 "{} ({}) belongs to another cluster",
                 status.name, status.api
-            ));
+            );
+            let remedy = "name the replicas of one cluster by --endpoints";
+            alarms.push(Cause::new("ForeignReplica", text).remedy(remedy));
         } else {
             answers.entry(status.node_id).or_insert(status);
         }
@@ -213,15 +217,15 @@ fn replica(
 }
 
 /// The same applied index must mean the same state everywhere.
-fn hash_alarms(answers: &Answers<'_>, alarms: &mut Vec<String>) {
+fn hash_alarms(answers: &Answers<'_>, alarms: &mut Vec<Cause>) {
     let mut seen: BTreeMap<u64, &NodeStatus> = BTreeMap::new();
     for status in answers.values().filter(|s| !s.state_hash.is_empty()) {
         let first = *seen.entry(status.applied_index).or_insert(status);
         if first.state_hash != status.state_hash {
-            alarms.push(format!(
-                "{} and {} differ in their state at index {}: stop the one that is wrong and report it",
-                first.name, status.name, status.applied_index
-            ));
+            let (one, other, at) = (&first.name, &status.name, status.applied_index);
+            let text = format!("{one} and {other} differ in their state at index {at}");
+            let remedy = "stop the one that is wrong (the third one tells), keep its data directory, and report it";
+            alarms.push(Cause::new("ReplicaDiverged", text).remedy(remedy));
         }
     }
 }

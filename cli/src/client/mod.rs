@@ -26,7 +26,7 @@ pub(crate) use discover::Endpoints;
 pub(crate) use identity::{Identity, random_hex};
 pub(crate) use merge::{Picture, merge, unreachable};
 pub(crate) use survey::{Asked, Survey};
-pub(crate) use wire::report_death;
+pub(crate) use wire::{Conversation, Tried, open, report_death};
 
 /// A replica that hasn't answered after this long is left alone to answer, and the next one is asked too.
 const HEDGE: Duration = Duration::from_millis(300);

@@ -13,6 +13,7 @@ use super::call::Request;
 use super::wire::{self, Tried};
 use super::{Client, merge};
 use crate::failure::Failure;
+use crate::output::words::now_ms;
 
 /// A replica that was asked.
 #[derive(Debug, Clone)]
@@ -21,6 +22,19 @@ pub(crate) struct Asked {
     pub(crate) address: String,
     /// What it said, or why it said nothing.
     pub(crate) answer: Result<NodeStatus, String>,
+    /// Wall clock here just before it was asked, and when its answer came.
+    pub(crate) asked_ms: (u64, u64),
+}
+
+impl Asked {
+    /// One that said nothing, for this reason.
+    pub(crate) fn silent(address: String, reason: &str) -> Self {
+        Self {
+            address,
+            answer: Err(reason.to_owned()),
+            asked_ms: (0, 0),
+        }
+    }
 }
 
 /// The answers of all replicas, the named ones and those that their answers named.
@@ -74,10 +88,7 @@ pub(super) async fn survey_until(
     }
     for address in known {
         if !survey.asked.iter().any(|a| a.address == address) {
-            survey.asked.push(Asked {
-                address,
-                answer: Err("doesn't answer".to_owned()),
-            });
+            survey.asked.push(Asked::silent(address, "doesn't answer"));
         }
     }
     survey
@@ -96,8 +107,13 @@ fn ask_new(
 }
 
 async fn ask(address: String) -> Asked {
+    let before = now_ms();
     let answer = wire::open(&address).await.map(|c| c.status);
-    Asked { address, answer }
+    Asked {
+        address,
+        answer,
+        asked_ms: (before, now_ms()),
+    }
 }
 
 /// The leadership timeline as the most advanced replica has it.

@@ -19,7 +19,7 @@ use super::call::Request;
 
 /// What one try came to.
 #[derive(Debug)]
-pub(super) enum Tried {
+pub(crate) enum Tried {
     /// Answered.
     Done(Vec<u8>),
     /// Answered no, for good.
@@ -32,13 +32,13 @@ pub(super) enum Tried {
 
 /// An open connection to a replica that has just said what it knows.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(crate) struct Conversation {
     channel: Channel,
-    pub(super) status: NodeStatus,
+    pub(crate) status: NodeStatus,
 }
 
 /// Connects to a replica and asks for its status, all within `STATUS_TIMEOUT`.
-pub(super) async fn open(address: &str) -> Result<Conversation, String> {
+pub(crate) async fn open(address: &str) -> Result<Conversation, String> {
     match timeout(STATUS_TIMEOUT, connect_and_ask(address)).await {
         Ok(result) => result,
         Err(_) => Err("doesn't answer".to_owned()),
@@ -47,11 +47,15 @@ pub(super) async fn open(address: &str) -> Result<Conversation, String> {
 
 async fn connect_and_ask(address: &str) -> Result<Conversation, String> {
     let channel = connect(address).await?;
-    let response = api(&channel).node_status(NodeStatusRequest {}).await;
-    let document = response.map_err(|status| short(&status))?.into_inner();
-    let status = serde_json::from_slice(&document.json)
-        .map_err(|e| format!("answers with a status that isn't understood ({e})"))?;
+    let status = ask_status(&channel).await?;
     Ok(Conversation { channel, status })
+}
+
+async fn ask_status(channel: &Channel) -> Result<NodeStatus, String> {
+    let response = api(channel).node_status(NodeStatusRequest {}).await;
+    let document = response.map_err(|status| short(&status))?.into_inner();
+    serde_json::from_slice(&document.json)
+        .map_err(|e| format!("answers with a status that isn't understood ({e})"))
 }
 
 /// Dials `host:port`.
@@ -77,9 +81,17 @@ fn api(channel: &Channel) -> JobManagerApiClient<Channel> {
 }
 
 impl Conversation {
+    /// Asks again what the replica knows by itself.
+    pub(crate) async fn status_again(&self) -> Result<NodeStatus, String> {
+        match timeout(STATUS_TIMEOUT, ask_status(&self.channel)).await {
+            Ok(status) => status,
+            Err(_) => Err("doesn't answer".to_owned()),
+        }
+    }
+
     /// Sends the request and waits at most `limit`. The replica is told a little less, so that its own
     /// word arrives before we stop listening.
-    pub(super) async fn ask(&self, request: &Request, limit: Duration) -> Tried {
+    pub(crate) async fn ask(&self, request: &Request, limit: Duration) -> Tried {
         let told = limit
             .saturating_sub(limit / 10)
             .max(Duration::from_millis(1));

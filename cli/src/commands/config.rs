@@ -1,4 +1,4 @@
-//! `regent config check`.
+//! `regent config check` and `regent config show`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::Done;
 use crate::args::GlobalArgs;
 use crate::output;
-use crate::settings::{self, Role};
+use crate::output::table::Table;
+use crate::settings::{self, Assignment, Role, Setting};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -25,6 +26,21 @@ enum ConfigVerb {
         /// The file; its keys tell whose it is
         file: PathBuf,
     },
+    /// Every key that a process started with this file would have, defaults included
+    #[command(after_help = "\
+Examples:
+  regent config show /etc/regent/jobmanager.yaml --origin
+  REGENT_TIMING__CUSTOM__HEARTBEAT=50ms regent config show jm.yaml --origin")]
+    Show {
+        /// The file; its keys tell whose it is
+        file: PathBuf,
+        /// Say where each value comes from: the file's line, a variable, --set, or the default
+        #[arg(long)]
+        origin: bool,
+        /// Override a key, as the process would be told to
+        #[arg(long, value_name = "KEY=VALUE", value_parser = Assignment::parse)]
+        set: Vec<Assignment>,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -35,12 +51,23 @@ struct Checked {
 }
 
 pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs) -> Done {
-    let ConfigVerb::Check { file } = &args.verb;
+    let mut over = super::node::environment()?;
+    match &args.verb {
+        ConfigVerb::Check { file } => check(file, &over, global),
+        ConfigVerb::Show { file, origin, set } => {
+            over.extend(set.iter().cloned());
+            let (_, found) = settings::settings(file, &over)?;
+            output::print(global.output, &found, |found| table(found, *origin))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn check(file: &std::path::Path, over: &[Assignment], global: &GlobalArgs) -> Done {
     let role = settings::role_of(file)?;
-    let over = super::node::environment()?;
     match role {
-        Role::JobManager => drop(settings::jobmanager(file, &over)?),
-        Role::TaskManager => drop(settings::taskmanager(file, &over)?),
+        Role::JobManager => drop(settings::jobmanager(file, over)?),
+        Role::TaskManager => drop(settings::taskmanager(file, over)?),
     }
     let checked = Checked {
         file: file.display().to_string(),
@@ -51,4 +78,25 @@ pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs) -> Done {
         format!("{}: a valid configuration of a {}", c.file, c.role)
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn table(found: &[Setting], origin: bool) -> String {
+    let head: &[&str] = if origin {
+        &["KEY", "VALUE", "ORIGIN"]
+    } else {
+        &["KEY", "VALUE"]
+    };
+    let mut table = Table::new(head, "no keys");
+    for setting in found {
+        let value = match &setting.value {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let mut cells = vec![setting.key.clone(), value];
+        if origin {
+            cells.push(setting.origin.clone());
+        }
+        table.row(cells);
+    }
+    table.render()
 }

@@ -11,7 +11,7 @@ use regent_protocol::v1::{JobRef, Nothing, SubmitJob};
 use regent_protocol::view::{JobChanged, Submitted};
 
 use super::savepoint::{self, StopArgs, TakeArgs, absolute};
-use super::{Context, Done, job_tables, job_wait};
+use super::{Context, Done, job_explain, job_tables, job_wait};
 use crate::args::ChangeArgs;
 use crate::client::{Identity, random_hex};
 use crate::failure::Failure;
@@ -70,6 +70,15 @@ Example:
         job: JobName,
         #[command(flatten)]
         read: ReadArgs,
+    },
+    /// Why a job isn't running, and what to do about it; works without a leader
+    #[command(after_help = "\
+Examples:
+  regent job explain flights-per-carrier
+  regent job explain 3fa4 -o json | jq -r '.causes[].code'")]
+    Explain {
+        #[command(flatten)]
+        job: JobName,
     },
     /// What happened to a job, oldest first
     #[command(after_help = "Example:\n  regent job history flights-per-carrier")]
@@ -155,6 +164,7 @@ pub(crate) async fn run(args: JobArgs, context: &Context) -> Done {
             let query = Query::JobResult(job.to_ref());
             context.show(query, read.stale, job_tables::result).await
         }
+        JobVerb::Explain { job } => job_explain::run(&job, context).await,
         JobVerb::History { job, read } => {
             let query = Query::JobHistory(job.to_ref());
             context.show(query, read.stale, job_tables::history).await

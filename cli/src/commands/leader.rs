@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use regent_protocol::view::{LeaderShow, Reign};
 
 use super::leader_transfer::{self, TransferArgs};
-use super::{Context, Done};
+use super::{Context, Done, leader_explain, leader_watch};
 use crate::client::{Picture, merge, unreachable};
 use crate::failure::Failure;
 use crate::output::table::Table;
@@ -26,6 +26,17 @@ enum LeaderVerb {
     /// Every reign, why it began, and how long nobody led before it
     #[command(after_help = "Example:\n  regent leader history")]
     History,
+    /// Why each replica is or isn't the leader; when there is none, the smallest action that brings one
+    #[command(after_help = "\
+Asks every replica directly and at the same time: needs neither leader nor majority.
+
+Examples:
+  regent leader explain
+  regent leader explain -o json | jq -r .remedy")]
+    Explain,
+    /// Print who leads whenever that changes, until interrupted
+    #[command(after_help = "Example:\n  regent leader watch")]
+    Watch,
     /// Hand leadership over; jobs go on and no write is lost
     #[command(
         after_help = "Examples:\n  regent leader transfer\n  regent leader transfer --to jm-2"
@@ -37,6 +48,8 @@ pub(crate) async fn run(args: &LeaderArgs, context: &Context) -> Done {
     match &args.verb {
         LeaderVerb::Show => show(context).await,
         LeaderVerb::History => history(context).await,
+        LeaderVerb::Explain => leader_explain::run(context).await,
+        LeaderVerb::Watch => leader_watch::run(context).await,
         LeaderVerb::Transfer(args) => leader_transfer::run(args, context).await,
     }
 }

@@ -7,17 +7,23 @@ pub(crate) mod completions;
 pub(crate) mod config;
 mod confirm;
 pub(crate) mod job;
+mod job_explain;
 mod job_tables;
 mod job_wait;
 pub(crate) mod leader;
+mod leader_explain;
 mod leader_transfer;
+mod leader_watch;
+pub(crate) mod man;
 pub(crate) mod members;
 pub(crate) mod node;
 mod notify;
+pub(crate) mod past;
 pub(crate) mod recover;
 pub(crate) mod savepoint;
 pub(crate) mod snapshot;
 pub(crate) mod status;
+mod status_alarms;
 pub(crate) mod worker;
 
 use std::future::Future;
@@ -33,7 +39,7 @@ pub(crate) use node::parent_gone;
 use crate::args::{Cli, Command, GlobalArgs, OutputFormat};
 use crate::client::{Client, discover};
 use crate::failure::Failure;
-use crate::{demo, local, logging, output};
+use crate::{bundle, demo, drill, local, logging, output};
 
 /// What every command of an operator needs.
 #[derive(Debug)]
@@ -85,6 +91,7 @@ pub(crate) fn run(cli: Cli) -> Done {
         Command::Jobmanager(args) => node::jobmanager(&args, &global),
         Command::Taskmanager(args) => node::taskmanager(&args, &global),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Config(args) => config::run(&args, &global),
         Command::Version => version(&global),
         command => {
@@ -109,9 +116,14 @@ async fn operate(command: Command, global: &GlobalArgs) -> Done {
         Command::Recover(args) => recover::run(&args, &Context::new(global)?).await,
         Command::Worker(args) => worker::run(&args, &Context::new(global)?).await,
         Command::Cleanup(args) => cleanup::run(&args, &Context::new(global)?).await,
+        Command::Log(args) => past::log(&args, &Context::new(global)?).await,
+        Command::State(args) => past::state(&args, &Context::new(global)?).await,
+        Command::Debug(args) => bundle::run(&args, &Context::new(global)?).await,
+        Command::Drill(args) => drill::run(&args, &Context::new(global)?).await,
         Command::Jobmanager(_)
         | Command::Taskmanager(_)
         | Command::Completions(_)
+        | Command::Man(_)
         | Command::Config(_)
         | Command::Version => Ok(ExitCode::SUCCESS),
     }

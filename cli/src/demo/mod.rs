@@ -66,7 +66,8 @@ pub(crate) async fn run(args: &DemoArgs, global: &GlobalArgs) -> Done {
     Ok(ExitCode::from(u8::from(!report.exact)))
 }
 
-async fn interrupted() {
+/// Resolves at SIGINT or SIGTERM.
+pub(crate) async fn interrupted() {
     let term = async {
         match signal(SignalKind::terminate()) {
             Ok(mut term) => drop(term.recv().await),

@@ -97,7 +97,7 @@ pub(crate) fn read_text(file: &Path, limit: u64) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn read_tree(file: &Path, over: &[Assignment]) -> Result<Tree, Failure> {
+pub(super) fn read_tree(file: &Path, over: &[Assignment]) -> Result<Tree, Failure> {
     let text = read_text(file, FILE_BYTES_MAX)?;
     let mut tree = Tree::parse(&text).map_err(|e| {
         let at = e

@@ -4,8 +4,10 @@
 //! where a value came from, so that a message can name the file and line, the variable or the option.
 
 mod load;
+mod origins;
 mod overlay;
 mod tree;
 
 pub(crate) use load::{Role, jobmanager, read_text, role_of, taskmanager};
+pub(crate) use origins::{Setting, settings};
 pub(crate) use overlay::{Assignment, environment};

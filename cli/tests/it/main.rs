@@ -5,6 +5,7 @@
 
 mod config;
 mod examples;
+mod generated;
 mod offline;
 mod program;
 mod silent;

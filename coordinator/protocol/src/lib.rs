@@ -8,6 +8,8 @@
 pub mod error;
 pub mod ids;
 pub mod metadata;
+pub mod metrics;
+pub mod probe;
 pub mod spec;
 pub mod view;
 

@@ -4,6 +4,12 @@
 mod keep;
 mod members;
 
+mod explain;
+mod past;
+
+pub use explain::{Cause, ContactView, DiskView, JobExplained, LeaderExplained, ReplicaExplained};
+pub use past::{EntityThen, LogEntry, LogShown, StateThen};
+
 use serde::{Deserialize, Serialize};
 
 pub use keep::{RecoverPlan, Recovered, RemainsView, Resumed, SnapshotRestored, SnapshotView};
@@ -390,6 +396,25 @@ pub struct Overview {
     pub cleanup_pending: u64,
     /// Artefacts whose retries are used up.
     pub cleanup_dirty: u64,
+    /// Jobs that have not ended and don't run, the longest first; at most 20.
+    #[serde(default)]
+    pub not_running: Vec<NotRunning>,
+}
+
+/// A job that has not ended and doesn't run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NotRunning {
+    /// 32 hex digits.
+    pub job_id: String,
+    /// Name of the job file.
+    pub name: String,
+    /// Contract state name.
+    pub state: String,
+    /// Why, where that is stored.
+    pub reason: Option<String>,
+    /// Milliseconds since the last thing that happened to it.
+    pub for_ms: u64,
 }
 
 /// What one replica says of itself; `leader show` and `status` merge one for each replica.
@@ -429,6 +454,27 @@ pub struct NodeStatus {
     pub peers: Vec<PeerView>,
     /// Version of the program.
     pub version: String,
+    /// Wall clock there when it answered.
+    #[serde(default)]
+    pub now_ms: u64,
+    /// Index up to which it knows a majority to hold the log.
+    #[serde(default)]
+    pub committed_index: Option<u64>,
+    /// The other voters, as it hears them.
+    #[serde(default)]
+    pub contacts: Vec<ContactView>,
+    /// Why it takes no part in the cluster, if it refuses to.
+    #[serde(default)]
+    pub refused: Option<String>,
+    /// Why Raft stopped there, if it did.
+    #[serde(default)]
+    pub failure: Option<String>,
+    /// The first disagreement of its state with another replica's.
+    #[serde(default)]
+    pub divergence: Option<String>,
+    /// The disk under its log.
+    #[serde(default)]
+    pub disk: DiskView,
 }
 
 /// A member of the group.
@@ -520,6 +566,9 @@ pub struct Status {
     pub generation: Option<u64>,
     /// The replicated part; null when it can't be read.
     pub overview: Option<Overview>,
-    /// What needs attention.
+    /// What needs attention, one line each: its name, the fact, what to do.
     pub alarms: Vec<String>,
+    /// The same in parts.
+    #[serde(default)]
+    pub attention: Vec<Cause>,
 }

@@ -13,7 +13,7 @@ use regent_state::graph::Vertex;
 use regent_state::ids::JobId;
 use regent_state::model::{
     Artefact, ArtefactState, Attempt, AttemptState, Checkpoint, CheckpointStatus, Failure, Job,
-    Reign,
+    JobState, Reign,
 };
 
 use crate::leader::seen::{Moment, Seen};
@@ -341,7 +341,33 @@ pub(crate) fn worker_list(machine: &Machine, live: &Live) -> Vec<view::WorkerVie
     live.seen.workers.iter().map(worker).collect()
 }
 
-pub(crate) fn overview(machine: &Machine, live: Option<&Live>) -> view::Overview {
+/// Jobs that are shown as not running.
+const NOT_RUNNING_MAX: usize = 20;
+
+fn not_running(machine: &Machine, wall_ms: u64) -> Vec<view::NotRunning> {
+    let idle = machine
+        .active_jobs()
+        .filter(|job| job.state != JobState::Running);
+    let shown = idle.map(|job| {
+        let events = machine.history(job.id).map(|history| &history.events);
+        let last = events
+            .and_then(|events| events.last())
+            .map(|event| event.at_ms);
+        view::NotRunning {
+            job_id: job.id.to_string(),
+            name: job.name.clone(),
+            state: job.state.to_string(),
+            reason: job.reason.clone(),
+            for_ms: wall_ms.saturating_sub(last.unwrap_or(job.submitted_ms)),
+        }
+    });
+    let mut shown: Vec<_> = shown.collect();
+    shown.sort_by_key(|job| std::cmp::Reverse(job.for_ms));
+    shown.truncate(NOT_RUNNING_MAX);
+    shown
+}
+
+pub(crate) fn overview(machine: &Machine, live: Option<&Live>, wall_ms: u64) -> view::Overview {
     let mut jobs = BTreeMap::new();
     for job in machine.jobs() {
         *jobs.entry(job.state.to_string()).or_default() += 1;
@@ -363,5 +389,6 @@ pub(crate) fn overview(machine: &Machine, live: Option<&Live>) -> view::Overview
         slots_free,
         cleanup_pending: undone().count() as u64 - dirty,
         cleanup_dirty: dirty,
+        not_running: not_running(machine, wall_ms),
     }
 }

@@ -16,7 +16,8 @@ use tonic::Status;
 
 use super::documents::{self, Live};
 use super::wait::{self, Guide, Server};
-use super::{deadline, document, errors, left_ms, members, refs, savepoints};
+use super::{deadline, document, errors, left_ms, members, past, refs, savepoints};
+use crate::explain;
 use crate::leader::rule::Rule;
 use crate::node::{Node, wall_ms};
 use crate::scheduler::slots::attempt_ref;
@@ -98,6 +99,12 @@ async fn answer(
     rule: Option<&Rule>,
     query: &Query,
 ) -> Result<v1::Document, ApiError> {
+    match query {
+        Query::LogTail(of) => return document(&past::tail(node, of.count).await?),
+        Query::LogShow(of) => return document(&past::show(node, of.index).await?),
+        Query::StateAt(of) => return document(&past::state(node, of).await?),
+        _ => {}
+    }
     let Query::CheckpointShow(of) = query else {
         return local(view, rule, query);
     };
@@ -202,6 +209,17 @@ fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document
             Some(live) => document(&documents::worker_list(machine, &live)),
             None => document(&Vec::<regent_protocol::view::WorkerView>::new()),
         },
+        Query::JobExplain(of) => {
+            let job = job(machine, &of.job)?;
+            let live = live_of(Some(job));
+            let known = explain::Known {
+                machine,
+                job,
+                live: live.as_ref(),
+                clock_ms: rule.map_or_else(|| machine.clock_ms(), Rule::clock_ms),
+            };
+            document(&explain::explain(&known))
+        }
         Query::CleanupList(of) => {
             let clock_ms = rule.map_or_else(|| machine.clock_ms(), Rule::clock_ms);
             document(&documents::cleanup_list(
@@ -216,14 +234,21 @@ fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document
             let job = refs::resolve_owner(machine, &of.job)?;
             document(&documents::cleanup_show(machine, job, clock_ms, wall_ms()))
         }
-        // These need the store, or other replicas; they are answered before.
-        Query::CleanupVerify(_) | Query::CheckpointShow(_) | Query::MembersPlan(_) => {
-            Err(ApiError::new(
-                ErrorKind::Invalid,
-                "this can't be answered from the log alone",
-            ))
-        }
+        // These need the store, the log, or other replicas; they are answered before.
+        Query::CleanupVerify(_)
+        | Query::CheckpointShow(_)
+        | Query::MembersPlan(_)
+        | Query::LogTail(_)
+        | Query::LogShow(_)
+        | Query::StateAt(_) => Err(ApiError::new(
+            ErrorKind::Invalid,
+            "this can't be answered from the log alone",
+        )),
         Query::LeaderHistory(_) => document(&documents::leader_history(machine)),
-        Query::Overview(_) => document(&documents::overview(machine, live_of(None).as_ref())),
+        Query::Overview(_) => document(&documents::overview(
+            machine,
+            live_of(None).as_ref(),
+            wall_ms(),
+        )),
     }
 }

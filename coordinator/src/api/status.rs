@@ -3,7 +3,7 @@
 use regent_ha::{Leadership, Phase, Role};
 use regent_protocol::view;
 
-use crate::node::Node;
+use crate::node::{Node, wall_ms};
 
 pub(crate) fn node_status(node: &Node) -> view::NodeStatus {
     let status = node.replica.status();
@@ -52,11 +52,39 @@ pub(crate) fn node_status(node: &Node) -> view::NodeStatus {
         applied_index: status.applied_index,
         state_hash: format!("{:032x}", status.hash),
         leading_since_ms: reign.map(|reign| reign.from_ms),
-        last_contact_ms: None,
+        last_contact_ms: status.leader_heard_ms.filter(|_| !leading),
         incarnation: status.incarnation,
         members,
         peers: status.peers.iter().map(peer).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        now_ms: wall_ms(),
+        committed_index: status.committed_index,
+        contacts: status.contacts.iter().map(contact).collect(),
+        refused: match &status.phase {
+            Phase::Refused(reason) => Some(reason.clone()),
+            Phase::Empty | Phase::Member => None,
+        },
+        failure: status.failure.clone(),
+        divergence: status.divergence.clone(),
+        disk: disk(node),
+    }
+}
+
+fn contact(contact: &regent_ha::Contact) -> view::ContactView {
+    view::ContactView {
+        node_id: contact.node_id,
+        heard_ms: contact.heard_ms,
+    }
+}
+
+fn disk(node: &Node) -> view::DiskView {
+    let log = node.replica.log_metrics();
+    let age = |since: std::time::Instant| u64::try_from(since.elapsed().as_millis()).ok();
+    view::DiskView {
+        data_dir: node.config.data_dir.display().to_string(),
+        full: log.disk_full,
+        poisoned: log.poisoned,
+        outstanding_ms: log.outstanding_since.and_then(age),
     }
 }
 

@@ -96,6 +96,11 @@ impl Slots {
             .map_or(0, |worker| worker.free(None))
     }
 
+    /// Free slots of all workers, those included that this job's own earlier attempts hold.
+    pub(crate) fn room_for(&self, job: JobId) -> u32 {
+        self.workers.values().map(|w| w.free(Some(job))).sum()
+    }
+
     /// A worker for each slot of the job, spread evenly, or why there is none. Slots that the job's
     /// own earlier attempts still hold count as free: the worker ends those before it starts.
     pub(crate) fn place(

@@ -1,5 +1,6 @@
 //! Which entity lives in which table under which key, in one place.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::model::{
 use crate::table::Table;
 
 /// Something that is stored under a key and counts in the state hash.
-pub(crate) trait Entity: Serialize + DeserializeOwned + Sized {
+pub(crate) trait Entity: Debug + Serialize + DeserializeOwned + Sized {
     /// What tells it from others of its kind.
     type Id: Ord + Clone;
 

@@ -56,6 +56,11 @@ impl Machine {
         entity::visit(key.clone(), Encode(self))
     }
 
+    /// Everything in one entity, for people.
+    pub fn describe(&self, key: &Key) -> Option<String> {
+        entity::visit(key.clone(), Describe(self))
+    }
+
     /// Builds a state from its entities, in any order. Checks that each value can be read, that no
     /// key comes twice, and every invariant. Compare [`Machine::hash`] with the one stored beside.
     pub fn from_entities<K, V>(
@@ -132,6 +137,16 @@ impl<X: Export> Visit for Show<'_, X> {
         if let Some(value) = self.0.get::<E>(&id) {
             self.2.entity(self.1, value.as_ref());
         }
+    }
+}
+
+struct Describe<'a>(&'a Machine);
+
+impl Visit for Describe<'_> {
+    type Output = Option<String>;
+
+    fn visit<E: Entity>(self, id: E::Id) -> Self::Output {
+        self.0.get::<E>(&id).map(|value| format!("{value:#?}"))
     }
 }
 

@@ -121,6 +121,8 @@ pub struct LogMetrics {
     pub sync_last: Duration,
     /// The longest so far.
     pub sync_max: Duration,
+    /// All of them, by how long they took.
+    pub syncs: crate::latency::Latencies,
     /// Bytes written in batches.
     pub bytes_written: u64,
     /// When the oldest operation was issued that isn't durable yet. `None`: nothing outstanding.

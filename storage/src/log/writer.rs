@@ -342,6 +342,7 @@ impl Writer {
             inner.totals.sync_count += 1;
             inner.totals.bytes_written += written;
             inner.totals.sync_last = took;
+            inner.totals.syncs.record(took);
             inner.totals.sync_max = inner.totals.sync_max.max(took);
         }
     }

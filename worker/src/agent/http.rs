@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+
+use regent_protocol::probe::{self, Check};
 
 use super::status::Status;
 
@@ -21,12 +23,22 @@ pub(crate) fn router(status: Arc<Status>) -> Router {
         .with_state(status)
 }
 
-async fn livez(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    answer(status.is_live(), "live", "the driver is stuck")
+async fn livez(State(status): State<Arc<Status>>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let checks = [Check::new(
+        "driver",
+        status.is_live(),
+        "the driver is stuck",
+    )];
+    answer(&checks, query.as_deref())
 }
 
-async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    answer(status.is_ready(), "ready", "not registered with a leader")
+async fn readyz(State(status): State<Arc<Status>>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let (registered, leased) = (status.is_registered(), status.holds_lease());
+    let checks = [
+        Check::new("registered", registered, "not registered with a leader"),
+        Check::new("lease", leased, "holds no lease, so it may not act"),
+    ];
+    answer(&checks, query.as_deref())
 }
 
 async fn leader() -> impl IntoResponse {
@@ -38,10 +50,12 @@ async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     (text, status.metrics())
 }
 
-fn answer(well: bool, yes: &str, no: &str) -> (StatusCode, String) {
-    if well {
-        (StatusCode::OK, format!("{yes}\n"))
+fn answer(checks: &[Check], query: Option<&str>) -> (StatusCode, String) {
+    let (good, text) = probe::answer(checks, query.unwrap_or_default());
+    let code = if good {
+        StatusCode::OK
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("{no}\n"))
-    }
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, text)
 }

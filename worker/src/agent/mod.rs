@@ -21,6 +21,7 @@ mod http;
 mod lease;
 mod lease_guard;
 mod memory;
+mod metrics;
 mod outbox;
 mod session;
 mod session_plan;
@@ -30,6 +31,7 @@ mod status;
 mod watch;
 
 pub use error::WorkerError;
+pub use metrics::TABLE as METRICS;
 pub use start::run;
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ fn survey(answers: Vec<Option<NodeStatus>>) -> Survey {
     let asked = answers.into_iter().zip(1..).map(|(answer, id)| Asked {
         address: format!("127.0.0.1:710{id}"),
         answer: answer.ok_or_else(|| "connection refused".to_owned()),
+        asked_ms: (0, 0),
     });
     Survey {
         asked: asked.collect(),
