@@ -45,6 +45,8 @@ pub struct Options {
     pub restart: &'static str,
     /// Its processes obey orders at named moments.
     pub failpoints: bool,
+    /// Another program that is `regent` and more; else the binary under test.
+    pub program: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -55,6 +57,7 @@ impl Default for Options {
             slots: 4,
             restart: "on-failure",
             failpoints: false,
+            program: None,
         }
     }
 }
@@ -149,6 +152,13 @@ impl Cluster {
         );
     }
 
+    fn regent(&self) -> Command {
+        match &self.options.program {
+            Some(program) => command::program(program, self.home()),
+            None => regent(self.home()),
+        }
+    }
+
     /// The command that starts `local` here.
     #[must_use]
     pub fn local_command(&self) -> Command {
@@ -156,7 +166,7 @@ impl Cluster {
             .create(true)
             .append(true)
             .open(self.local_log());
-        let mut command = regent(self.home());
+        let mut command = self.regent();
         if self.options.failpoints {
             command = command::instrumented(self.home());
             command.env("REGENT_FAILPOINTS", failpoints::directory(self.home()));
@@ -225,7 +235,7 @@ impl Cluster {
     /// The same with its own time-out, and a limit for the whole run.
     #[must_use]
     pub fn cli_within(&self, arguments: &[&str], timeout: &str, limit: Duration) -> Outcome {
-        let mut command = regent(self.home());
+        let mut command = self.regent();
         command.arg("--dir").arg(self.dir());
         command
             .args(["-o", "json", "--timeout", timeout])

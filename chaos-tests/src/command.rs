@@ -90,16 +90,18 @@ impl std::fmt::Display for Outcome {
 /// The binary under test, in a neutral folder and environment.
 #[must_use]
 pub fn regent(folder: &Path) -> Command {
-    neutral(&knobs::binary(), folder)
+    program(&knobs::binary(), folder)
 }
 
 /// The same program with failpoints in it.
 #[must_use]
 pub fn instrumented(folder: &Path) -> Command {
-    neutral(&knobs::instrumented_binary(), folder)
+    program(&knobs::instrumented_binary(), folder)
 }
 
-fn neutral(binary: &Path, folder: &Path) -> Command {
+/// A program in a neutral folder and environment.
+#[must_use]
+pub fn program(binary: &Path, folder: &Path) -> Command {
     let mut command = Command::new(binary);
     command.current_dir(folder).env_clear();
     for name in [

@@ -149,6 +149,8 @@ pub(crate) enum Command {
     Debug(crate::bundle::DebugArgs),
     /// Print the manual page, or write one for each verb
     Man(commands::man::ManArgs),
+    /// Write a project with an operator of one's own
+    New(commands::new::NewArgs),
     /// Print a completion script
     Completions(commands::completions::CompletionsArgs),
     /// Print the version

@@ -283,6 +283,7 @@ fn offer(kind: &str, name: &str) -> v1::OperatorOffer {
         kind: kind.into(),
         name: name.into(),
         version: 1,
+        own: false,
     }
 }
 

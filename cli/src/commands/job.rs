@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use regent_coordinator::job_file::{self, JobFileSource};
+use regent_coordinator::job_file::{self, JobFileSource, OwnCode, Parse};
 use regent_protocol::v1::change_request::Change;
 use regent_protocol::v1::read_request::Query;
 use regent_protocol::v1::{JobRef, Nothing, SubmitJob};
@@ -201,13 +201,17 @@ fn prepare(args: &SubmitArgs) -> Result<(SubmitJob, Vec<String>), Failure> {
     let working_dir = std::env::current_dir()
         .map_err(|e| Failure::failed(format!("the working directory can't be read: {e}")))?;
     let name = file.display().to_string();
-    let parsed = job_file::parse(JobFileSource {
+    let source = JobFileSource {
         text: &text,
         name: &name,
         working_dir: &working_dir,
         overrides: &args.set,
-    })
-    .map_err(|e| Failure::invalid(e.to_string()))?;
+    };
+    let parsed = job_file::parse_with(source, &OwnCode::unknown());
+    let warnings = match parsed.map_err(|e| Failure::invalid(e.to_string()))? {
+        Parse::Done(job) => job.warnings,
+        Parse::Asks(_) => Vec::new(),
+    };
     let job = SubmitJob {
         job_id: args.job_id.clone().unwrap_or_else(|| random_hex(16)),
         job_file: text,
@@ -222,7 +226,7 @@ fn prepare(args: &SubmitArgs) -> Result<(SubmitJob, Vec<String>), Failure> {
         allow_unclaimed_state: args.allow_unclaimed_state,
         set: args.set.iter().map(|(k, v)| format!("{k}={v}")).collect(),
     };
-    Ok((job, parsed.warnings))
+    Ok((job, warnings))
 }
 
 fn utf8(path: &Path) -> Result<String, Failure> {

@@ -16,6 +16,7 @@ mod leader_transfer;
 mod leader_watch;
 pub(crate) mod man;
 pub(crate) mod members;
+pub(crate) mod new;
 pub(crate) mod node;
 mod notify;
 pub(crate) mod past;
@@ -30,6 +31,7 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use regent_protocol::v1::read_request::Query;
+use regent_worker::own::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -84,15 +86,16 @@ impl Context {
 /// How a command ends.
 pub(crate) type Done = Result<ExitCode, Failure>;
 
-/// Runs the verb.
-pub(crate) fn run(cli: Cli) -> Done {
+/// Runs the verb; `own` is what the program adds to the built-in sources, operators and sinks.
+pub(crate) fn run(cli: Cli, own: Registry) -> Done {
     let global = cli.global;
     match cli.command {
         Command::Jobmanager(args) => node::jobmanager(&args, &global),
-        Command::Taskmanager(args) => node::taskmanager(&args, &global),
+        Command::Taskmanager(args) => node::taskmanager(&args, &global, own),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Config(args) => config::run(&args, &global),
+        Command::New(args) => new::run(&args),
         Command::Version => version(&global),
         command => {
             logging::install(global.log_format, "warn");
@@ -125,6 +128,7 @@ async fn operate(command: Command, global: &GlobalArgs) -> Done {
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Config(_)
+        | Command::New(_)
         | Command::Version => Ok(ExitCode::SUCCESS),
     }
 }

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use regent_coordinator::JobManagerError;
 use regent_ha::StartError;
 use regent_worker::WorkerError;
+use regent_worker::own::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -76,11 +77,11 @@ pub(crate) fn jobmanager(args: &NodeArgs, global: &GlobalArgs) -> Done {
     })
 }
 
-pub(crate) fn taskmanager(args: &NodeArgs, global: &GlobalArgs) -> Done {
+pub(crate) fn taskmanager(args: &NodeArgs, global: &GlobalArgs, own: Registry) -> Done {
     let config = settings::taskmanager(&args.config, &args.overrides()?)?;
     let api = notify::own_address(&config.listen.api);
     run_node(args, global, api, |shutdown| async move {
-        let ended = regent_worker::run(config, shutdown).await;
+        let ended = regent_worker::run_with(config, own, shutdown).await;
         ended.map_err(|error| match &error {
             WorkerError::Config(_) => Failure::invalid(error.to_string()),
             WorkerError::Identity(_) => Failure::refused(error.to_string()),

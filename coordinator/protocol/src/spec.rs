@@ -300,3 +300,14 @@ pub struct BlackholeSpec {}
 /// `sink: print`: each row a line of the worker's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrintSpec {}
+
+/// Configuration of the user's own code: what the framework has to know, and what only the code
+/// understands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OwnSpec {
+    /// Version of the code that the job was submitted with.
+    pub version: u32,
+    /// The job file's `with`, as it is.
+    pub with: serde_json::Value,
+}

@@ -9,6 +9,7 @@ pub(crate) mod clients;
 pub(crate) mod documents;
 pub(crate) mod errors;
 mod members;
+mod own_code;
 mod past;
 mod read;
 mod refs;

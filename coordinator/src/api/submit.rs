@@ -1,6 +1,5 @@
 //! Submitting a job: parse and check, let a worker look at the paths, then into the log.
 
-use std::path::Path;
 use std::time::Duration;
 
 use regent_protocol::error::{ApiError, ErrorKind};
@@ -13,10 +12,9 @@ use regent_state::{Command, JobGraph, Response};
 
 use super::change::Asked;
 use super::rehearse::rehearse;
-use super::{document, savepoints};
-use crate::job_file::{self, JobFileSource};
+use super::{document, own_code, savepoints};
+use crate::scheduler::offers::offers_all;
 use crate::scheduler::order;
-use crate::scheduler::slots::offers_all;
 
 /// How long a worker may look at paths while the client waits; later it is done before deployment.
 const INSPECT_LIMIT: Duration = Duration::from_secs(3);
@@ -26,7 +24,7 @@ pub(super) async fn submit(
     submit: &v1::SubmitJob,
 ) -> Result<v1::Document, ApiError> {
     let job_id: JobId = submit.job_id.parse().map_err(|error| invalid(&error))?;
-    let graph = parse(submit.clone()).await?;
+    let graph = own_code::parse(asked, job_id, submit).await?;
     let view = asked.rule.view();
     // A repeated submission finds its own output where the first one saw nothing.
     let known = view.machine.job(job_id);
@@ -82,30 +80,6 @@ fn restore_from(submit: &v1::SubmitJob) -> Result<Option<RestoreFrom>, ApiError>
 
 fn invalid(error: &dyn std::fmt::Display) -> ApiError {
     ApiError::new(ErrorKind::Invalid, error.to_string())
-}
-
-/// Parsing a large file takes a while, so it is done where blocking is allowed.
-async fn parse(submit: v1::SubmitJob) -> Result<JobGraph, ApiError> {
-    let parsing = tokio::task::spawn_blocking(move || {
-        let overrides = overrides(&submit.set)?;
-        let source = JobFileSource {
-            text: &submit.job_file,
-            name: &submit.file_name,
-            working_dir: Path::new(&submit.working_dir),
-            overrides: &overrides,
-        };
-        let parsed = job_file::parse(source).map_err(|error| invalid(&error))?;
-        Ok(parsed.graph)
-    });
-    parsing
-        .await
-        .map_err(|error| ApiError::new(ErrorKind::Failed, error.to_string()))?
-}
-
-fn overrides(set: &[String]) -> Result<Vec<(String, String)>, ApiError> {
-    set.iter()
-        .map(|one| job_file::parse_override(one).map_err(|error| invalid(&error)))
-        .collect()
 }
 
 /// Lets a worker that has all operators look; without one it is done before the first attempt.

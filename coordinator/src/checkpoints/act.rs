@@ -26,8 +26,8 @@ use super::plan::{Action, Pending};
 use super::{Coordinators, NotCompleted, Outcome, Sight, course, kind_name};
 use crate::leader::rule::Rule;
 use crate::leader::seen::Seen;
+use crate::scheduler::offers::{kind_name as role_name, own_version};
 use crate::scheduler::order::columns;
-use crate::scheduler::slots::kind_name as role_name;
 use crate::wire::{self, AttemptRef, TaskId};
 
 /// How long a worker goes on writing a checkpoint; `docs/protocol.md` §7.
@@ -201,6 +201,9 @@ fn vertex_states(
 }
 
 fn version(vertex: &Vertex, seen: &Seen) -> u32 {
+    if let Some(version) = own_version(vertex) {
+        return version;
+    }
     let offers = seen
         .workers
         .values()

@@ -6,15 +6,24 @@ use std::path::Path;
 
 use regent_state::graph::{Edge, PARALLELISM_MAX, Partition, Vertex};
 
-use super::catalog::{Built, Context, Rows};
+use super::catalog::{Built, Context, Listing, Named, Rows};
 use super::columns;
 use super::error::{Problems, quoted};
 use super::fields::Fields;
+use super::own::{self, OwnCode, OwnName, OwnPlace};
 use super::paths;
 use super::vertex::{RawInput, RawVertex, Spread};
 
 /// Column entries over all vertices; the log keeps a schema for each vertex.
 const SCHEMA_ENTRIES_MAX: usize = 50_000;
+
+/// What a job file is read against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope<'a> {
+    /// Where relative paths start.
+    pub(super) working_dir: &'a Path,
+    pub(super) code: &'a OwnCode,
+}
 
 /// A vertex with what its builder made of it.
 struct Placed<'n> {
@@ -30,7 +39,7 @@ pub(super) fn assemble(
     raw: &[RawVertex<'_>],
     order: &[usize],
     default_parallelism: u32,
-    working_dir: &Path,
+    scope: &Scope<'_>,
     problems: &mut Problems,
 ) -> Option<Vec<Vertex>> {
     let mut placed: BTreeMap<&str, Placed<'_>> = BTreeMap::new();
@@ -46,7 +55,7 @@ pub(super) fn assemble(
             // An input has problems of its own, which were noted.
             continue;
         }
-        let one = place(vertex, parallelism, &inputs, working_dir, problems);
+        let one = place(vertex, parallelism, &inputs, scope, problems);
         entries += one.as_ref().map_or(0, |one| one.built.columns.len());
         if entries > SCHEMA_ENTRIES_MAX {
             return problems.none(vertex.id_at, || {
@@ -72,21 +81,15 @@ fn place<'n>(
     vertex: &'n RawVertex<'n>,
     parallelism: u32,
     inputs: &[Input<'_, 'n>],
-    working_dir: &Path,
+    scope: &Scope<'_>,
     problems: &mut Problems,
 ) -> Option<Placed<'n>> {
     debug_assert!((1..=PARALLELISM_MAX).contains(&parallelism));
-    let what = format!("`with` of {}", quoted(vertex.id));
-    let with = match vertex.with {
-        Some(node) => Fields::open(node, &what, vertex.listing.keys, problems)?,
-        None => Fields::absent(vertex.at),
+    let rows = united(inputs, problems)?;
+    let built = match vertex.named {
+        Named::BuiltIn(listing) => built_in(listing, vertex, rows, scope, problems),
+        Named::Own(own) => build_own(own, vertex, parallelism, rows, scope, problems),
     };
-    let context = Context {
-        with,
-        input: united(inputs, problems)?,
-        working_dir,
-    };
-    let built = (vertex.listing.build)(&context, problems);
     let keyed_by = built.as_ref().and_then(|built| built.keyed_by.as_deref());
     let partitions: Vec<Partition> = inputs
         .iter()
@@ -123,6 +126,56 @@ fn united<'p>(inputs: &[Input<'p, '_>], problems: &mut Problems) -> Option<Optio
         columns: &first.built.columns,
         bounded: inputs.iter().all(|(_, from)| from.built.bounded),
     }))
+}
+
+fn built_in(
+    listing: &Listing,
+    vertex: &RawVertex<'_>,
+    input: Option<Rows<'_>>,
+    scope: &Scope<'_>,
+    problems: &mut Problems,
+) -> Option<Built> {
+    let what = format!("`with` of {}", quoted(vertex.id));
+    let with = match vertex.with {
+        Some(node) => Fields::open(node, &what, listing.keys, problems)?,
+        None => Fields::absent(vertex.at),
+    };
+    let context = Context {
+        with,
+        input,
+        working_dir: scope.working_dir,
+    };
+    (listing.build)(&context, problems)
+}
+
+fn build_own(
+    named: OwnName<'_>,
+    vertex: &RawVertex<'_>,
+    parallelism: u32,
+    input: Option<Rows<'_>>,
+    scope: &Scope<'_>,
+    problems: &mut Problems,
+) -> Option<Built> {
+    let key_of = |input: &RawInput<'_>| -> Vec<String> {
+        let names = input.by.iter();
+        names.map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let key = vertex.inputs.first().map(key_of).unwrap_or_default();
+    if let Some(other) = vertex.inputs.iter().find(|input| key_of(input) != key) {
+        return problems.none(other.spread_at, || {
+            "the inputs of one's own code must be partitioned by the same columns, or all without \
+             hash"
+                .to_owned()
+        });
+    }
+    let place = OwnPlace {
+        id: vertex.id,
+        parallelism,
+        with: vertex.with,
+        input,
+        key: &key,
+    };
+    own::build(scope.code, named, &place, problems)
 }
 
 fn partition(
@@ -252,8 +305,8 @@ fn finished(placed: Placed<'_>) -> Vertex {
     });
     Vertex {
         id: raw.id.to_owned(),
-        kind: raw.listing.kind,
-        operator: raw.listing.name.to_owned(),
+        kind: raw.named.kind(),
+        operator: raw.named.name().to_owned(),
         parallelism,
         inputs: inputs.collect(),
         config_json: built.config_json,

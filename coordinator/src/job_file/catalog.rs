@@ -8,6 +8,7 @@ use regent_state::graph::{Column, SinkInfo, VertexKind};
 
 use super::error::{Place, Problems, quoted};
 use super::fields::Fields;
+use super::own::{OwnCode, OwnName};
 use super::{aggregate, filter, select, sinks, sources, suggest};
 
 /// What a builder may look at.
@@ -128,32 +129,58 @@ pub(super) fn kind_key(kind: VertexKind) -> &'static str {
     }
 }
 
-/// Looks a name up; an unknown one is answered with what exists.
-pub(super) fn find(
-    kind: VertexKind,
-    name: &str,
-    at: Place,
-    problems: &mut Problems,
-) -> Option<&'static Listing> {
-    static TABLE: [Listing; LISTINGS] = CATALOG;
-    let found = TABLE
-        .iter()
-        .find(|listing| listing.kind == kind && listing.name == name);
-    found.or_else(|| problems.none(at, || absent(kind, name)))
+/// What a vertex's name stands for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Named<'n> {
+    BuiltIn(&'static Listing),
+    Own(OwnName<'n>),
 }
 
-fn absent(kind: VertexKind, name: &str) -> String {
+impl Named<'_> {
+    pub(super) fn kind(&self) -> VertexKind {
+        match self {
+            Self::BuiltIn(listing) => listing.kind,
+            Self::Own(own) => own.kind,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::BuiltIn(listing) => listing.name,
+            Self::Own(own) => own.name,
+        }
+    }
+}
+
+/// Looks up what is built in.
+pub(super) fn find(kind: VertexKind, name: &str) -> Option<&'static Listing> {
+    static TABLE: [Listing; LISTINGS] = CATALOG;
+    TABLE
+        .iter()
+        .find(|listing| listing.kind == kind && listing.name == name)
+}
+
+/// The answer to a name that is neither built in nor offered by a worker: what exists.
+pub(super) fn absent(kind: VertexKind, name: &str, code: &OwnCode) -> String {
     let key = kind_key(kind);
     if (kind, name) == (VertexKind::Operator, "union") {
         return "there is no operator `union`: any operator or sink may list several `inputs`"
             .to_owned();
     }
-    match CATALOG.iter().find(|listing| listing.name == name) {
+    let built_in = CATALOG.iter().find(|listing| listing.name == name);
+    match built_in
+        .map(|other| other.kind)
+        .or_else(|| code.kind_of(name))
+    {
         Some(other) => {
-            let right = kind_key(other.kind);
+            let right = kind_key(other);
             format!("{} is a {right}; write `{right}: {name}`", quoted(name))
         }
-        None => suggest::unknown(key, name, names(kind)),
+        None => {
+            let mut known: Vec<&str> = names(kind).collect();
+            known.extend(code.names(kind));
+            suggest::unknown(key, name, known)
+        }
     }
 }
 

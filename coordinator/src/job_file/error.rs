@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use regent_protocol::v1::OwnVertex;
+
 /// No more problems than this are reported at once; the rest would bury the first.
 pub(super) const PROBLEMS_MAX: usize = 20;
 /// Names from the file are cut to this many characters in messages.
@@ -100,6 +102,7 @@ impl std::error::Error for JobFileError {}
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: Vec<(Place, String)>,
+    asked: Vec<OwnVertex>,
 }
 
 impl Problems {
@@ -117,8 +120,18 @@ impl Problems {
         None
     }
 
+    /// Notes a question about the user's code, which stands in the way of a graph as a problem does.
+    pub(super) fn ask(&mut self, question: OwnVertex) {
+        self.asked.push(question);
+    }
+
+    /// The questions that were noted.
+    pub(super) fn take_asked(&mut self) -> Vec<OwnVertex> {
+        std::mem::take(&mut self.asked)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.found.is_empty() && self.asked.is_empty()
     }
 
     /// `Err` with everything found, if anything was.

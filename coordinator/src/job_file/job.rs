@@ -1,14 +1,13 @@
 //! A whole job: its settings, its vertices, and the rules that concern both.
 
-use std::path::Path;
-
 use regent_state::JobGraph;
 use regent_state::graph::{CheckpointConfig, RestartStrategy, VERTICES_MAX, Vertex};
 
 use super::ParsedJob;
-use super::assemble::assemble;
+use super::assemble::{Scope, assemble};
 use super::error::{Place, Problems, quoted};
 use super::fields::{self, Fields};
+use super::own::OwnCode;
 use super::tree::Node;
 use super::vertex::{self, RawVertex};
 use super::{settings, topology};
@@ -22,7 +21,7 @@ const KEYS: [&str; 5] = [
 ];
 
 /// The job of a tree. `None`: problems were noted.
-pub(super) fn build(root: &Node, working_dir: &Path, problems: &mut Problems) -> Option<ParsedJob> {
+pub(super) fn build(root: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Option<ParsedJob> {
     if root.is_null() {
         return problems.none(Place::FILE, || "the file holds no job".to_owned());
     }
@@ -42,10 +41,10 @@ pub(super) fn build(root: &Node, working_dir: &Path, problems: &mut Problems) ->
         None => Some(None),
     };
     let raw = map.need("vertices", "a job", problems);
-    let raw = raw.and_then(|node| vertices(node, problems))?;
+    let raw = raw.and_then(|node| vertices(node, scope.code, problems))?;
     let (name, parallelism, checkpointing) = (name?, parallelism?, checkpointing?);
     let order = topology::order(&raw, problems)?;
-    let vertices = assemble(&raw, &order, parallelism, working_dir, problems)?;
+    let vertices = assemble(&raw, &order, parallelism, scope, problems)?;
     check_exactly_once(&raw, &vertices, checkpointing.as_ref(), problems)?;
     let has_interval = interval(checkpointing.as_ref()).is_some();
     let chosen = restart?;
@@ -66,7 +65,11 @@ pub(super) fn build(root: &Node, working_dir: &Path, problems: &mut Problems) ->
     }
 }
 
-fn vertices<'n>(node: &'n Node, problems: &mut Problems) -> Option<Vec<RawVertex<'n>>> {
+fn vertices<'n>(
+    node: &'n Node,
+    code: &OwnCode,
+    problems: &mut Problems,
+) -> Option<Vec<RawVertex<'n>>> {
     let items = fields::list(node, "vertices", problems)?;
     if !(1..=VERTICES_MAX).contains(&items.len()) {
         return problems.none(node.at, || {
@@ -78,7 +81,7 @@ fn vertices<'n>(node: &'n Node, problems: &mut Problems) -> Option<Vec<RawVertex
     }
     let raw: Vec<RawVertex<'_>> = items
         .iter()
-        .filter_map(|item| vertex::read(item, problems))
+        .filter_map(|item| vertex::read(item, code, problems))
         .collect();
     vertex::check_ids(&raw, problems);
     problems.is_empty().then_some(raw)

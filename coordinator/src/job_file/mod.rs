@@ -15,6 +15,7 @@ mod filter;
 mod input;
 mod job;
 mod overrides;
+mod own;
 mod paths;
 mod scalar;
 mod select;
@@ -30,11 +31,15 @@ mod vertex;
 
 use std::path::Path;
 
+use regent_protocol::v1::OwnVertex;
 use regent_state::JobGraph;
+use regent_state::graph::VertexKind;
 
+use assemble::Scope;
 pub use error::{JobFileError, Problem};
 use error::{Problems, Sources};
 pub use input::{parse_override, read_limited};
+pub use own::OwnCode;
 
 /// The largest job file in bytes.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -62,28 +67,67 @@ pub struct ParsedJob {
     pub warnings: Vec<String>,
 }
 
-/// Checks a job file and builds its graph.
+/// What came of reading a job file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parse {
+    /// It passed every check.
+    Done(ParsedJob),
+    /// It passed every check so far; these vertices' code has to be asked what it makes of them.
+    Asks(Vec<OwnVertex>),
+}
+
+/// Checks a job file of built-in sources, operators and sinks, and builds its graph.
 ///
 /// # Errors
 /// Everything found wrong, one line each, in file order.
 pub fn parse(source: JobFileSource<'_>) -> Result<ParsedJob, JobFileError> {
+    match parse_with(source, &OwnCode::default())? {
+        Parse::Done(job) => Ok(job),
+        Parse::Asks(_) => Err(unusable(source.name)),
+    }
+}
+
+/// Checks a job file as far as that is possible with what is known of the user's code.
+///
+/// # Errors
+/// Everything found wrong, one line each, in file order.
+pub fn parse_with(source: JobFileSource<'_>, code: &OwnCode) -> Result<Parse, JobFileError> {
     input::check_text(source.text, source.name)?;
     let mut problems = Problems::default();
-    let job = build(&source, &mut problems);
+    let job = build(&source, code, &mut problems);
+    let asked = problems.take_asked();
     problems.into_result(&Sources {
         file: source.name,
         overrides: source.overrides,
     })?;
-    job.ok_or_else(|| JobFileError::whole_file(source.name, "the job file can't be used"))
+    match job {
+        Some(job) => Ok(Parse::Done(job)),
+        None if !asked.is_empty() => Ok(Parse::Asks(asked)),
+        None => Err(unusable(source.name)),
+    }
 }
 
-fn build(source: &JobFileSource<'_>, problems: &mut Problems) -> Option<ParsedJob> {
+fn unusable(name: &str) -> JobFileError {
+    JobFileError::whole_file(name, "the job file can't be used")
+}
+
+fn build(source: &JobFileSource<'_>, code: &OwnCode, problems: &mut Problems) -> Option<ParsedJob> {
     let mut root = tree::read(source.text, 0, problems)?;
     overrides::apply(&mut root, source.overrides, problems);
     if !problems.is_empty() {
         return None;
     }
-    job::build(&root, source.working_dir, problems)
+    let scope = Scope {
+        working_dir: source.working_dir,
+        code,
+    };
+    job::build(&root, &scope, problems)
+}
+
+/// Whether a vertex's name is one of the built-in ones; else it is the user's own code.
+pub(crate) fn is_built_in(kind: VertexKind, name: &str) -> bool {
+    let mut listings = catalog::CATALOG.iter();
+    listings.any(|listing| listing.kind == kind && listing.name == name)
 }
 
 /// The normalised configuration of a vertex. Every type that comes here is plain data with string

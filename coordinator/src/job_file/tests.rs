@@ -4,6 +4,7 @@ mod errors;
 mod golden;
 mod limits;
 mod overrides;
+mod own;
 mod property;
 mod rows;
 mod settings;

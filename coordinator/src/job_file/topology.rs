@@ -61,7 +61,7 @@ fn feeder(
             suggest::unknown("vertex", input.from, ids.map(|other| other.id))
         });
     };
-    if vertices[index].listing.kind == VertexKind::Sink {
+    if vertices[index].named.kind() == VertexKind::Sink {
         return problems.none(input.from_at, || {
             format!("{} is a sink; a sink has no output", quoted(input.from))
         });
@@ -70,7 +70,7 @@ fn feeder(
 }
 
 fn feeds_others(vertex: &RawVertex<'_>) -> bool {
-    vertex.listing.kind != VertexKind::Sink
+    vertex.named.kind() != VertexKind::Sink
 }
 
 /// Takes the first vertex in file order whose inputs are all taken already, until none is left.

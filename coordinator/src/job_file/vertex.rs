@@ -2,16 +2,17 @@
 
 use regent_state::graph::VertexKind;
 
-use super::catalog::{self, Listing};
+use super::catalog::{self, Named};
 use super::error::{Place, Problems, quoted};
 use super::fields::{self, Fields};
+use super::own::{OwnCode, OwnName};
 use super::settings;
 use super::tree::{Node, Value};
 
 const ID_CHARS_MAX: usize = 64;
 /// Inputs of one vertex: each is a channel for every pair of subtasks.
 const INPUTS_MAX: usize = 64;
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "id",
     "source",
     "operator",
@@ -19,6 +20,7 @@ const KEYS: [&str; 7] = [
     "inputs",
     "with",
     "parallelism",
+    "version",
 ];
 const KINDS: [VertexKind; 3] = [VertexKind::Source, VertexKind::Operator, VertexKind::Sink];
 const PARTITIONS: [(&str, Spread); 4] = [
@@ -34,7 +36,7 @@ pub(super) struct RawVertex<'n> {
     pub(super) id: &'n str,
     pub(super) id_at: Place,
     pub(super) at: Place,
-    pub(super) listing: &'static Listing,
+    pub(super) named: Named<'n>,
     /// At least one for operators and sinks, none for sources.
     pub(super) inputs: Vec<RawInput<'n>>,
     /// `None`: the job's.
@@ -64,23 +66,27 @@ pub(super) enum Spread {
 }
 
 /// Reads a vertex. `None`: problems were noted.
-pub(super) fn read<'n>(node: &'n Node, problems: &mut Problems) -> Option<RawVertex<'n>> {
+pub(super) fn read<'n>(
+    node: &'n Node,
+    code: &OwnCode,
+    problems: &mut Problems,
+) -> Option<RawVertex<'n>> {
     let map = Fields::open(node, "a vertex", &KEYS, problems)?;
     let id_node = map.need("id", "a vertex", problems);
     let id = id_node.and_then(|node| id(node, problems));
-    let listing = listing(&map, problems);
+    let named = named(&map, id, code, problems);
     let parallelism = match map.get("parallelism") {
         Some(node) => settings::parallelism(node, problems).map(Some),
         None => Some(None),
     };
-    let inputs = inputs(&map, listing?, problems)?;
+    let inputs = inputs(&map, &named?, problems)?;
     let (id, id_at) = (id?, id_node?.at);
-    let (listing, parallelism, with) = (listing?, parallelism?, map.get("with"));
+    let (named, parallelism, with) = (named?, parallelism?, map.get("with"));
     Some(RawVertex {
         id,
         id_at,
         at: map.at,
-        listing,
+        named,
         inputs,
         parallelism,
         with,
@@ -99,7 +105,12 @@ fn id<'n>(node: &'n Node, problems: &mut Problems) -> Option<&'n str> {
     })
 }
 
-fn listing(map: &Fields<'_>, problems: &mut Problems) -> Option<&'static Listing> {
+fn named<'n>(
+    map: &Fields<'n>,
+    id: Option<&str>,
+    code: &OwnCode,
+    problems: &mut Problems,
+) -> Option<Named<'n>> {
     let mut given = KINDS
         .iter()
         .filter_map(|kind| Some((*kind, map.entry(catalog::kind_key(*kind))?)));
@@ -119,17 +130,45 @@ fn listing(map: &Fields<'_>, problems: &mut Problems) -> Option<&'static Listing
         });
     }
     let name = fields::text(&entry.node, catalog::kind_key(kind), problems)?;
-    catalog::find(kind, name, entry.node.at, problems)
+    if let Some(listing) = catalog::find(kind, name) {
+        if let Some(version) = map.entry("version") {
+            return problems.none(version.key_at, || {
+                format!("{} is built in and has no `version`", quoted(name))
+            });
+        }
+        return Some(Named::BuiltIn(listing));
+    }
+    let at = entry.node.at;
+    let wanted = match map.get("version") {
+        Some(node) => Some(version(node, problems)?),
+        None => None,
+    };
+    match code.version(id.unwrap_or_default(), kind, name, wanted) {
+        Some(Ok(version)) => Some(Named::Own(OwnName {
+            kind,
+            name,
+            version,
+            at,
+        })),
+        Some(Err(message)) => problems.none(at, || message),
+        None => problems.none(at, || catalog::absent(kind, name, code)),
+    }
+}
+
+/// The version of one's own code that a vertex asks for.
+fn version(node: &Node, problems: &mut Problems) -> Option<u32> {
+    let version = fields::integer(node, "version", (1, i64::from(u32::MAX)), problems)?;
+    u32::try_from(version).ok()
 }
 
 /// None for a source, at least one for anything else.
 fn inputs<'n>(
     map: &Fields<'n>,
-    listing: &Listing,
+    named: &Named<'_>,
     problems: &mut Problems,
 ) -> Option<Vec<RawInput<'n>>> {
-    let key = catalog::kind_key(listing.kind);
-    match (listing.kind, map.entry("inputs")) {
+    let key = catalog::kind_key(named.kind());
+    match (named.kind(), map.entry("inputs")) {
         (VertexKind::Source, None) => Some(Vec::new()),
         (VertexKind::Source, Some(entry)) => {
             problems.none(entry.key_at, || "a source has no inputs".to_owned())
@@ -138,7 +177,7 @@ fn inputs<'n>(
             map.missing(problems, || {
                 format!(
                     "{key} {} needs the key `inputs`: a list of vertex ids",
-                    listing.name
+                    named.name()
                 )
             });
             None
@@ -149,7 +188,7 @@ fn inputs<'n>(
                 return problems.none(entry.node.at, || {
                     format!(
                         "{key} {} takes 1 to {INPUTS_MAX} inputs, found {}",
-                        listing.name,
+                        named.name(),
                         items.len()
                     )
                 });

@@ -384,6 +384,31 @@ impl Hub {
         worker: &WorkerRef,
         vertices: Vec<v1::VertexPlan>,
     ) -> Option<oneshot::Receiver<v1::PathsInspected>> {
+        let order = v1::InspectPaths {
+            vertices,
+            ..v1::InspectPaths::default()
+        };
+        self.ask(worker, order)
+    }
+
+    /// Asks a worker's own code what it makes of these vertices.
+    pub(crate) fn describe(
+        &self,
+        worker: &WorkerRef,
+        describe: Vec<v1::OwnVertex>,
+    ) -> Option<oneshot::Receiver<v1::PathsInspected>> {
+        let order = v1::InspectPaths {
+            describe,
+            ..v1::InspectPaths::default()
+        };
+        self.ask(worker, order)
+    }
+
+    fn ask(
+        &self,
+        worker: &WorkerRef,
+        mut order: v1::InspectPaths,
+    ) -> Option<oneshot::Receiver<v1::PathsInspected>> {
         let (sender, receiver) = oneshot::channel();
         let request = {
             let mut inner = self.lock();
@@ -396,10 +421,8 @@ impl Hub {
             inner.inspections.insert(request, sender);
             request
         };
-        self.send(
-            worker,
-            Order::Inspect(v1::InspectPaths { request, vertices }),
-        )?;
+        order.request = request;
+        self.send(worker, Order::Inspect(order))?;
         Some(receiver)
     }
 

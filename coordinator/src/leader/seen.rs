@@ -76,10 +76,11 @@ impl WorkerSeen {
         self.broke_at.is_none() && !self.dead
     }
 
-    pub(crate) fn offers(&self, kind: &str, name: &str) -> bool {
-        self.offers
-            .iter()
-            .any(|offer| offer.kind == kind && offer.name == name)
+    /// The versions that it has of a source, operator or sink.
+    pub(crate) fn versions(&self, kind: &str, name: &str) -> impl Iterator<Item = u32> {
+        let offers = self.offers.iter();
+        let named = offers.filter(move |offer| offer.kind == kind && offer.name == name);
+        named.map(|offer| offer.version)
     }
 }
 

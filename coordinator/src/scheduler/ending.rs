@@ -10,8 +10,8 @@ use regent_state::command::{JobTerminated, Outcome, SinksCommitted};
 use regent_state::model::{JobState, Wanted};
 
 use super::leftovers;
+use super::offers::offers_sinks;
 use super::plan::{Plan, Step};
-use super::slots::offers_sinks;
 use super::standing::{BROKEN_GRACE, UNHEARD_GRACE, expected};
 use super::world::{Commit, Facts, World};
 use crate::leader::seen::{Moment, Presence};

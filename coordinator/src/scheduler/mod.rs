@@ -8,6 +8,7 @@
 pub(crate) mod act;
 mod ending;
 pub(crate) mod leftovers;
+pub(crate) mod offers;
 pub(crate) mod order;
 pub(crate) mod plan;
 pub(crate) mod slots;

@@ -8,7 +8,8 @@ use regent_state::graph::{Column, DataType, Edge, Partition, Vertex};
 use regent_state::ids::CheckpointId;
 use regent_state::model::{ArtefactKind, Attempt, Checkpoint, Job};
 
-use super::slots::{attempt_ref, kind_name};
+use super::offers::kind_name;
+use super::slots::attempt_ref;
 use crate::wire;
 
 fn column(column: &Column) -> v1::Column {

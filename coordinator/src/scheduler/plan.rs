@@ -17,7 +17,8 @@ use regent_state::model::{Attempt, AttemptState, JobState, Wanted};
 
 use super::ending;
 use super::leftovers;
-use super::slots::{Slots, offers_all};
+use super::offers::offers_all;
+use super::slots::Slots;
 use super::standing::{self, Standing, TaskFailure};
 use super::world::{Facts, Inspection, World};
 use crate::leader::seen::Moment;

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use regent_state::command::SlotPlacement;
-use regent_state::graph::VertexKind;
 use regent_state::ids::{JobId, WorkerRef};
 use regent_state::model::Attempt;
 use regent_state::{JobGraph, Machine};
 
+use super::offers::{missing_offer, offers_all};
 use crate::leader::seen::{Seen, WorkerSeen};
 use crate::wire::AttemptRef;
 
@@ -169,48 +169,5 @@ pub(crate) fn attempt_ref(attempt: &Attempt) -> AttemptRef {
         job: attempt.job,
         run: attempt.run,
         token: attempt.token,
-    }
-}
-
-/// The word of the wire for a vertex's role.
-pub(crate) fn kind_name(kind: VertexKind) -> &'static str {
-    match kind {
-        VertexKind::Source => "source",
-        VertexKind::Operator => "operator",
-        VertexKind::Sink => "sink",
-    }
-}
-
-/// Whether the worker has every operator of the graph.
-pub(crate) fn offers_all(graph: &JobGraph, worker: Option<&WorkerSeen>) -> bool {
-    let Some(worker) = worker else { return false };
-    graph
-        .vertices
-        .iter()
-        .all(|vertex| worker.offers(kind_name(vertex.kind), &vertex.operator))
-}
-
-/// Whether the worker has every sink of the graph: all that committing needs.
-pub(crate) fn offers_sinks(graph: &JobGraph, worker: Option<&WorkerSeen>) -> bool {
-    let Some(worker) = worker else { return false };
-    graph
-        .sinks()
-        .all(|vertex| worker.offers(kind_name(vertex.kind), &vertex.operator))
-}
-
-fn missing_offer(graph: &JobGraph, seen: &Seen) -> String {
-    let present = || seen.workers.values().filter(|worker| worker.present());
-    let missing = graph.vertices.iter().find(|vertex| {
-        !present().any(|worker| worker.offers(kind_name(vertex.kind), &vertex.operator))
-    });
-    match missing {
-        Some(vertex) => {
-            format!(
-                "no worker offers {} {}",
-                kind_name(vertex.kind),
-                vertex.operator
-            )
-        }
-        None => "no single worker offers all operators of the job".to_owned(),
     }
 }

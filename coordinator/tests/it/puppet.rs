@@ -215,6 +215,7 @@ impl Life {
             kind: kind.to_owned(),
             name: name.to_owned(),
             version: 1,
+            own: false,
         };
         Register {
             worker_id: self.name.clone(),

@@ -32,7 +32,7 @@ mod watch;
 
 pub use error::WorkerError;
 pub use metrics::TABLE as METRICS;
-pub use start::run;
+pub use start::{run, run_with};
 
 #[cfg(test)]
 mod tests;

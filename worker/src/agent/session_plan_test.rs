@@ -148,6 +148,7 @@ fn what_touches_nothing_needs_no_lease() {
     let inspect = Order::Inspect(InspectPaths {
         request: 4,
         vertices: Vec::new(),
+        describe: Vec::new(),
     });
     let forget = Order::Forget(ForgetEnded {
         attempts: vec![attempt()],

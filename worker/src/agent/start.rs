@@ -29,6 +29,7 @@ use super::status::Status;
 use super::watch;
 use crate::config::TaskManagerConfig;
 use crate::engine::{Engine, EngineConfig};
+use crate::own::Registry;
 
 /// Runs a TaskManager until `shutdown` is ready, then cancels its tasks and says goodbye.
 ///
@@ -37,6 +38,18 @@ use crate::engine::{Engine, EngineConfig};
 /// remember can't be written.
 pub async fn run(
     config: TaskManagerConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), WorkerError> {
+    run_with(config, Registry::default(), shutdown).await
+}
+
+/// The same with sources, operators and sinks beside the built-in ones.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: TaskManagerConfig,
+    own: Registry,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkerError> {
     config.validate()?;
@@ -50,7 +63,7 @@ pub async fn run(
         data = %doors.data_address,
         "taskmanager_started"
     );
-    let result = serve(&config, &dir, identity, doors, shutdown).await;
+    let result = serve(&config, &dir, (identity, own), doors, shutdown).await;
     drop(dir);
     result
 }
@@ -58,13 +71,13 @@ pub async fn run(
 async fn serve(
     config: &TaskManagerConfig,
     dir: &DataDir,
-    identity: WorkerIdentity,
+    (identity, own): (WorkerIdentity, Registry),
     doors: Doors,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkerError> {
     let (memory, fence) = Memory::open(dir.path())?;
     let lease = Arc::new(Lease::default());
-    let (engine, events) = start_engine(config, &identity, &lease)?;
+    let (engine, events) = start_engine(config, &identity, own, &lease)?;
     let guard = LeaseGuard::start(Arc::clone(&lease), engine.clone())
         .map_err(|_| WorkerError::Ended("lease guard"))?;
     let status = Status::new(config.worker_id.clone(), config.slots, Arc::clone(&lease));
@@ -77,7 +90,8 @@ async fn serve(
         &status,
         &view_sender,
     );
-    let base = register_base(config, dir.path(), &identity, &doors);
+    let mut base = register_base(config, dir.path(), &identity, &doors);
+    base.offers = engine.offers();
     let mut services = doors.serve(&engine, &status);
     let plan = SessionPlan::new(fence);
     let parts = Parts {
@@ -101,6 +115,7 @@ async fn serve(
 fn start_engine(
     config: &TaskManagerConfig,
     identity: &WorkerIdentity,
+    own: Registry,
     lease: &Arc<Lease>,
 ) -> Result<(Engine, mpsc::Receiver<crate::engine::EngineEvent>), WorkerError> {
     let files = super::files::open(&config.storage)?;
@@ -112,6 +127,7 @@ fn start_engine(
         files,
         authority: Arc::clone(lease) as _,
         threads,
+        own: Arc::new(own),
     }))
 }
 
@@ -133,7 +149,6 @@ fn register_base(
         slots: config.slots,
         data_address: told(&config.advertise.data, doors.data_address),
         api_address: told(&config.advertise.api, doors.api_address),
-        offers: Engine::offers(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Register::default()
     }

@@ -232,6 +232,7 @@ impl<'a> Shared<'a> {
             status: handle.status.clone(),
             meter: handle.meter.clone(),
             kill: handle.kill.clone(),
+            own: self.parts.config.own.clone(),
         }
     }
 }

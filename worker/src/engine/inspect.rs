@@ -156,6 +156,7 @@ mod tests {
         let answer = inspect(&InspectPaths {
             request: 7,
             vertices: vec![vertex],
+            describe: vec![],
         });
         assert_eq!(answer.request, 7);
         let problems = answer.problems.into_iter().map(|p| p.message);

@@ -19,6 +19,7 @@ mod keys;
 mod meter;
 mod operators;
 mod orders;
+mod own;
 mod partition;
 mod plan;
 mod rate;
@@ -47,6 +48,17 @@ use tokio_util::task::TaskTracker;
 pub use exchange::DataPlaneService;
 pub use store::{CheckpointFiles, StoreError};
 
+pub(crate) use effects::Effects;
+pub(crate) use error::TaskError;
+pub(crate) use keys::{KeyDecoder, Keys, group_of};
+pub(crate) use operators::{Operator, OperatorState};
+pub(crate) use own::restored_of;
+pub(crate) use partition::Partitioner;
+pub(crate) use schema::arrow_type;
+pub(crate) use sinks::{Committed, Sink, SinkState};
+pub(crate) use sources::{Source, SourceStep};
+pub(crate) use task::panic_text;
+
 use attempt::{Attempt, Parts};
 use ids::AttemptId;
 use registry::{Added, Registry};
@@ -66,6 +78,11 @@ const OFFERS: [(&str, &str); 8] = [
     ("sink", "blackhole"),
     ("sink", "print"),
 ];
+
+/// Whether a name is taken by what is built in.
+pub(crate) fn is_built_in(kind: &str, name: &str) -> bool {
+    OFFERS.contains(&(kind, name))
+}
 
 /// The worker's lease. Checked right before every external effect: opening a staging file,
 /// an upload, a rename, an acknowledgement.
@@ -89,6 +106,8 @@ pub struct EngineConfig {
     pub authority: Arc<dyn Authority>,
     /// Threads of the engine's own runtime (at least 1).
     pub threads: usize,
+    /// Sources, operators and sinks beside the built-in ones.
+    pub own: Arc<crate::own::Registry>,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -98,6 +117,7 @@ impl fmt::Debug for EngineConfig {
             .field("incarnation", &self.incarnation)
             .field("slots", &self.slots)
             .field("threads", &self.threads)
+            .field("own", &self.own)
             .finish_non_exhaustive()
     }
 }
@@ -189,13 +209,18 @@ impl Engine {
 
     /// Sources, operators and sinks that this engine has, with the versions of their states.
     #[must_use]
-    pub fn offers() -> Vec<OperatorOffer> {
-        let offer = |(kind, name): &(&str, &str)| OperatorOffer {
-            kind: (*kind).to_owned(),
-            name: (*name).to_owned(),
-            version: 1,
+    pub fn offers(&self) -> Vec<OperatorOffer> {
+        let offer = |kind: &str, name: &str, version, own| OperatorOffer {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            version,
+            own,
         };
-        OFFERS.iter().map(offer).collect()
+        let built_in = OFFERS.iter();
+        let built_in = built_in.map(|(kind, name)| offer(kind, name, 1, false));
+        let own = self.shared.config.own.iter();
+        let own = own.map(|(kind, name, entry)| offer(kind, name, entry.version, true));
+        built_in.chain(own).collect()
     }
 
     /// Remembers the highest epoch that orders came with; lower ones on data channels are refused.
@@ -339,12 +364,18 @@ impl Engine {
         metrics
     }
 
-    /// Looks at the paths that sources and sinks name.
+    /// Looks at the paths that sources and sinks name, and asks the user's code for its schemas.
     pub async fn inspect(&self, order: InspectPaths) -> PathsInspected {
         let request = order.request;
         let runtime = self.runtime.handle();
+        let registry = self.shared.config.own.clone();
         let looked = runtime
-            .spawn_blocking(move || inspect::inspect(&order))
+            .spawn_blocking(move || {
+                let mut answer = inspect::inspect(&order);
+                let asked = order.describe.iter();
+                answer.descriptions = asked.map(|v| own::describe(&registry, v)).collect();
+                answer
+            })
             .await;
         looked.unwrap_or_else(|error| PathsInspected {
             request,
@@ -353,6 +384,7 @@ impl Engine {
                 message: format!("looking at the paths failed: {error}"),
             }],
             existing_files: Vec::new(),
+            descriptions: Vec::new(),
         })
     }
 

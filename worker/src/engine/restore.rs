@@ -32,6 +32,8 @@ pub(crate) struct Share {
     pub(crate) key_groups: Vec<KeyGroupState>,
     /// To be committed before rows flow.
     pub(crate) transactions: Vec<Transaction>,
+    /// Version of the code that wrote the state; 0 if that isn't known.
+    pub(crate) version: u32,
 }
 
 /// A checkpoint that an attempt starts from, read once for all tasks on this worker.
@@ -107,6 +109,7 @@ impl Checkpoint {
         };
         let states = self.take(shared, state).await?;
         let mut share = cut(&states, subtask, vertex.parallelism);
+        share.version = state.operator_version;
         if self.restore.foreign {
             // What another run wrote is committed, and doesn't count as this run's output.
             share.transactions.clear();
@@ -249,7 +252,7 @@ fn check(
 }
 
 /// Cuts the states of all former subtasks for one subtask of now.
-fn cut(states: &[TaskState], subtask: u32, parallelism: u32) -> Share {
+pub(crate) fn cut(states: &[TaskState], subtask: u32, parallelism: u32) -> Share {
     let mine = groups_of(subtask, parallelism);
     let groups = states.iter().flat_map(|s| &s.key_groups);
     let transactions = states.iter().flat_map(|s| &s.transactions);
@@ -268,6 +271,7 @@ fn cut(states: &[TaskState], subtask: u32, parallelism: u32) -> Share {
             .filter(|(at, _)| turn(*at))
             .map(|(_, t)| t.clone())
             .collect(),
+        version: 0,
     }
 }
 

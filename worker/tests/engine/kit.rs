@@ -16,6 +16,7 @@ use regent_protocol::v1::*;
 use regent_worker::engine::{
     Authority, CheckpointFiles, Engine, EngineConfig, EngineEvent, StoreError,
 };
+use regent_worker::own::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -76,6 +77,7 @@ struct Log {
 pub(crate) struct Kit {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) nodes: Vec<Option<Node>>,
+    own: Arc<Registry>,
     log: Arc<Log>,
 }
 
@@ -89,9 +91,15 @@ pub(crate) struct Completed {
 impl Kit {
     /// Engines with 4 slots each.
     pub(crate) async fn start(engines: usize) -> Self {
+        Self::with(engines, Registry::default()).await
+    }
+
+    /// The same with code of one's own.
+    pub(crate) async fn with(engines: usize, own: Registry) -> Self {
         let mut kit = Self {
             dir: tempfile::tempdir().unwrap(),
             nodes: Vec::new(),
+            own: Arc::new(own),
             log: Arc::default(),
         };
         for number in 0..engines {
@@ -110,6 +118,7 @@ impl Kit {
             files: Arc::new(PlainFiles),
             authority: lease.clone(),
             threads: 2,
+            own: self.own.clone(),
         });
         tokio::spawn(record(name.clone(), events, self.log.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -8,5 +8,6 @@ mod failures;
 mod jobs;
 mod kit;
 mod orders;
+mod own;
 mod rows;
 mod runs;

@@ -38,7 +38,7 @@ impl Operator for Filter {
         Ok(false)
     }
 
-    fn snapshot(&self) -> OperatorState {
-        OperatorState::default()
+    fn snapshot(&mut self) -> Result<OperatorState, TaskError> {
+        Ok(OperatorState::default())
     }
 }

@@ -48,8 +48,8 @@ impl Operator for Select {
         Ok(false)
     }
 
-    fn snapshot(&self) -> OperatorState {
-        OperatorState::default()
+    fn snapshot(&mut self) -> Result<OperatorState, TaskError> {
+        Ok(OperatorState::default())
     }
 }
 

@@ -30,8 +30,8 @@ impl Sink for Blackhole {
         done()
     }
 
-    fn snapshot(&mut self, _checkpoint: u64) -> SinkState {
-        SinkState::default()
+    fn snapshot(&mut self, _checkpoint: u64) -> Result<SinkState, TaskError> {
+        Ok(SinkState::default())
     }
 
     fn commit(&mut self, _checkpoint: u64) -> BoxFuture<'_, Result<Committed, TaskError>> {

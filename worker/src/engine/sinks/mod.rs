@@ -50,8 +50,9 @@ pub(crate) trait Sink: Send {
     /// All inputs have ended.
     fn end(&mut self) -> BoxFuture<'_, Result<(), TaskError>>;
 
-    /// The state at the barrier of a checkpoint, after [`Sink::roll`] or [`Sink::end`].
-    fn snapshot(&mut self, checkpoint: u64) -> SinkState;
+    /// The state at the barrier of a checkpoint, after [`Sink::roll`] or [`Sink::end`]. An error
+    /// fails the task.
+    fn snapshot(&mut self, checkpoint: u64) -> Result<SinkState, TaskError>;
 
     /// The checkpoint is complete: commit what it lists.
     fn commit(&mut self, checkpoint: u64) -> BoxFuture<'_, Result<Committed, TaskError>>;

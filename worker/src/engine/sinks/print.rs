@@ -61,8 +61,8 @@ impl Sink for Print {
         std::future::ready(Ok(())).boxed()
     }
 
-    fn snapshot(&mut self, _checkpoint: u64) -> SinkState {
-        SinkState::default()
+    fn snapshot(&mut self, _checkpoint: u64) -> Result<SinkState, TaskError> {
+        Ok(SinkState::default())
     }
 
     fn commit(&mut self, _checkpoint: u64) -> BoxFuture<'_, Result<Committed, TaskError>> {

@@ -25,6 +25,8 @@ pub(crate) const BATCH_ROWS: usize = 8192;
 pub(crate) enum SourceStep {
     /// Rows, at least one. The source's position is behind them.
     Batch(RecordBatch),
+    /// No row with an earlier time follows; microseconds. The outputs' watermark never goes back.
+    Watermark(i64),
     /// Nothing before that instant.
     Wait(Instant),
     /// Nothing ever again.
@@ -37,8 +39,8 @@ pub(crate) trait Source: Send {
     fn next(&mut self) -> BoxFuture<'_, Result<SourceStep, TaskError>>;
 
     /// The position behind all batches that were handed out, cut so that any parallelism can take
-    /// the pieces over.
-    fn snapshot(&self) -> Vec<Bytes>;
+    /// the pieces over. An error fails the task.
+    fn snapshot(&mut self) -> Result<Vec<Bytes>, TaskError>;
 
     /// Rows that did not parse and were skipped since the start.
     fn skipped(&self) -> u64;

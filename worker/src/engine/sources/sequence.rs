@@ -154,14 +154,14 @@ impl Source for Sequence {
         std::future::ready(self.step()).boxed()
     }
 
-    fn snapshot(&self) -> Vec<Bytes> {
+    fn snapshot(&mut self) -> Result<Vec<Bytes>, TaskError> {
         let item = |split: &Split| {
             let mut item = BytesMut::with_capacity(ITEM_BYTES);
             item.put_u32_le(split.split as u32);
             item.put_u64_le(split.round);
             item.freeze()
         };
-        self.splits.iter().map(item).collect()
+        Ok(self.splits.iter().map(item).collect())
     }
 
     fn skipped(&self) -> u64 {
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn damaged_positions_are_refused() {
-        let items = subtasks(&spec(0, 9), 1, None)[0].snapshot();
+        let items = subtasks(&spec(0, 9), 1, None)[0].snapshot().unwrap();
         assert!(restored_rounds(&items).is_ok());
         assert!(restored_rounds(&items[1..]).is_err());
         let mut twice = items.clone();
@@ -311,7 +311,7 @@ mod tests {
             let mut items = Vec::new();
             for (mut sequence, cut) in subtasks(&spec, before, None).into_iter().zip(cuts) {
                 values.extend(sequence.take(cut));
-                items.extend(sequence.snapshot());
+                items.extend(sequence.snapshot().unwrap());
             }
             for mut sequence in subtasks(&spec, after, Some(&items)) {
                 values.extend(drain(&mut sequence));

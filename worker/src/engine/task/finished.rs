@@ -19,7 +19,7 @@ impl Live {
         // Those that were ordered before the end and not answered: this task's last row belongs to
         // them, since no barrier of theirs came before it.
         for id in self.context.orders.pending_above(floor) {
-            self.answer(&mut node, &mut floor, id);
+            self.answer(&mut node, &mut floor, id)?;
         }
         let delivered = std::mem::take(&mut self.delivered);
         let mut taken = Box::pin(all_taken(delivered));
@@ -36,7 +36,7 @@ impl Live {
             };
             match command {
                 None => return Ok(()),
-                Some(Command::Trigger(id)) => self.answer(&mut node, &mut floor, id),
+                Some(Command::Trigger(id)) => self.answer(&mut node, &mut floor, id)?,
                 Some(Command::Completed(id)) => self.commit(&mut node, id).await?,
                 Some(Command::Aborted(id)) => {
                     if let Node::Sink(sink) = &mut node {
@@ -49,13 +49,14 @@ impl Live {
     }
 
     /// Acknowledges a checkpoint with the final state, unless it was answered or is over.
-    fn answer(&mut self, node: &mut Node, floor: &mut u64, id: u64) {
+    fn answer(&mut self, node: &mut Node, floor: &mut u64, id: u64) -> Result<(), TaskError> {
         if id <= *floor || self.context.orders.known(id) == Known::Aborted {
-            return;
+            return Ok(());
         }
         *floor = id;
-        let state = node.snapshot(id, true);
+        let state = node.snapshot(id, true)?;
         self.checkpointer.write(id, state);
+        Ok(())
     }
 }
 

@@ -44,6 +44,7 @@ use super::restore::Checkpoint;
 use super::sinks::{Committed, Sink};
 use super::sources::{ListingCache, Source};
 use super::store::CheckpointFiles;
+use crate::own::Registry;
 
 /// What a task is made of; shared with what works for it.
 pub(crate) struct Context {
@@ -63,6 +64,7 @@ pub(crate) struct Context {
     pub(crate) status: Arc<Status>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) kill: Arc<KillSwitch>,
+    pub(crate) own: Arc<Registry>,
 }
 
 impl Context {
@@ -126,22 +128,26 @@ enum Node {
 
 impl Node {
     /// The state for a checkpoint.
-    fn snapshot(&mut self, checkpoint: u64, finished: bool) -> TaskState {
+    fn snapshot(&mut self, checkpoint: u64, finished: bool) -> Result<TaskState, TaskError> {
         let mut state = TaskState {
             finished,
             ..TaskState::default()
         };
         match self {
-            Self::Source(source) => state.operator_items = source.snapshot(),
-            Self::Operator(operator) => state.key_groups = operator.snapshot().key_groups,
+            Self::Source(source) => state.operator_items = source.snapshot()?,
+            Self::Operator(operator) => {
+                let kept = operator.snapshot()?;
+                state.key_groups = kept.key_groups;
+                state.operator_items = kept.items;
+            }
             Self::Sink(sink) => {
-                let kept = sink.snapshot(checkpoint);
+                let kept = sink.snapshot(checkpoint)?;
                 state.operator_items = kept.items;
                 state.transactions = kept.transactions;
                 state.next_sequence = kept.next_sequence;
             }
         }
-        state
+        Ok(state)
     }
 }
 
@@ -206,7 +212,7 @@ async fn report_end(context: &Context, outcome: Outcome) {
     context.report(TaskPhase::Failed, Some(&error)).await;
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&str>() {
         text
     } else if let Some(text) = panic.downcast_ref::<String>() {

@@ -1,5 +1,6 @@
 //! The beginning of a task: restores its state, opens its inputs, builds what it runs.
 
+use regent_protocol::v1::VertexPlan;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{InputEnd, Live, Node};
@@ -7,12 +8,14 @@ use crate::engine::channel::{CHANNEL_ELEMENTS, Inputs};
 use crate::engine::effects::Effects;
 use crate::engine::error::TaskError;
 use crate::engine::exchange::{self, Subscription};
+use crate::engine::own::{self, OwnStart, Running};
 use crate::engine::restore::Share;
 use crate::engine::schema::schema_of;
 use crate::engine::sinks::files::commit::commit_all;
 use crate::engine::sinks::{self, SinkStart};
 use crate::engine::sources::{self, SourceStart};
 use crate::engine::{operators, schema};
+use crate::own::Entry;
 
 impl Live {
     /// Everything up to RUNNING. Inputs are opened first, so that tasks that wait for each other
@@ -66,23 +69,42 @@ impl Live {
     async fn build(&self) -> Result<Node, TaskError> {
         let share = self.share().await?;
         let plan = self.context.plan();
+        if let Some(entry) = self.context.own.find(&plan.kind, &plan.operator) {
+            return self.build_own(entry, share);
+        }
         match plan.kind.as_str() {
             "source" => self.build_source(share).await,
             "sink" => self.build_sink(share.unwrap_or_default()).await,
             _ => {
-                let input = plan.inputs.first().map(|edge| &edge.from);
-                let from = self
-                    .context
-                    .order
-                    .vertices
-                    .iter()
-                    .find(|v| Some(&v.id) == input);
+                let from = self.upstream();
                 let from = from.ok_or_else(|| TaskError::task("the operator has no input"))?;
                 let schema = schema_of(&from.columns)?;
                 let groups = share.unwrap_or_default().key_groups;
                 operators::build(plan, &schema, &groups).map(Node::Operator)
             }
         }
+    }
+
+    /// The vertex that the first input comes from.
+    fn upstream(&self) -> Option<&VertexPlan> {
+        let input = &self.context.plan().inputs.first()?.from;
+        let vertices = &self.context.order.vertices;
+        vertices.iter().find(|vertex| vertex.id == *input)
+    }
+
+    fn build_own(&self, entry: &Entry, share: Option<Share>) -> Result<Node, TaskError> {
+        let input = self.upstream().map_or(&[][..], |from| &from.columns);
+        let start = OwnStart {
+            subtask: self.context.id.subtask,
+            input,
+            share,
+            effects: &self.context.effects,
+        };
+        Ok(match own::build(entry, self.context.plan(), start)? {
+            Running::Source(source) => Node::Source(source),
+            Running::Operator(operator) => Node::Operator(operator),
+            Running::Sink(sink) => Node::Sink(sink),
+        })
     }
 
     async fn share(&self) -> Result<Option<Share>, TaskError> {

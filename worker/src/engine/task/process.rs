@@ -37,20 +37,18 @@ impl Live {
             emitted: Vec::new(),
         };
         let meter = self.context.meter.clone();
+        let mut due_last = false;
         while !flow.alignment.all_ended() {
             meter.enter(Activity::Idle);
-            let wake = self.wake(&flow.alignment, deadline(node)).await;
+            let wake = self.wake(&flow.alignment, deadline(node), due_last).await;
             meter.enter(Activity::Busy);
+            due_last = matches!(wake, Wake::Deadline);
             match wake {
                 Wake::Command(command) => self.on_command_in(node, &mut flow, command).await?,
                 Wake::Input(input, element) => {
                     self.on_element(node, &mut flow, input, element).await?;
                 }
-                Wake::Deadline => {
-                    if let Node::Sink(sink) = node {
-                        sink.roll().await?;
-                    }
-                }
+                Wake::Deadline => self.on_deadline(node, &mut flow).await?,
             }
         }
         self.finish(node, &mut flow).await?;
@@ -58,7 +56,16 @@ impl Live {
         Ok(flow.alignment.floor())
     }
 
-    async fn wake(&mut self, alignment: &Alignment, deadline: Option<Instant>) -> Wake {
+    /// A deadline that is over comes before rows, which may never stop; but not twice in turn.
+    async fn wake(
+        &mut self,
+        alignment: &Alignment,
+        deadline: Option<Instant>,
+        due_last: bool,
+    ) -> Wake {
+        if !due_last && deadline.is_some_and(|at| at <= Instant::now()) {
+            return Wake::Deadline;
+        }
         let timer = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -105,7 +112,7 @@ impl Live {
             Element::Batch(batch) => self.on_batch(node, flow, batch).await,
             Element::Watermark(micros) => {
                 if let Some(lowest) = flow.watermarks.advance(input, micros) {
-                    self.on_watermark(lowest).await;
+                    self.on_watermark(node, flow, lowest).await?;
                 }
                 Ok(())
             }
@@ -118,7 +125,7 @@ impl Live {
                 let step = flow.alignment.end(input);
                 self.on_step(node, flow, step).await?;
                 if let Some(lowest) = flow.watermarks.end(input) {
-                    self.on_watermark(lowest).await;
+                    self.on_watermark(node, flow, lowest).await?;
                 }
                 Ok(())
             }
@@ -136,9 +143,7 @@ impl Live {
         match node {
             Node::Operator(operator) => {
                 operator.process(batch, &mut flow.emitted)?;
-                for emitted in flow.emitted.drain(..) {
-                    self.outputs.batch(emitted).await?;
-                }
+                self.send(&mut flow.emitted).await?;
             }
             Node::Sink(sink) => {
                 let bytes = crate::engine::schema::row_bytes(&batch);
@@ -151,9 +156,38 @@ impl Live {
         Ok(())
     }
 
-    async fn on_watermark(&mut self, micros: i64) {
+    /// What becomes due with the watermark goes before it.
+    async fn on_watermark(
+        &mut self,
+        node: &mut Node,
+        flow: &mut Flow,
+        micros: i64,
+    ) -> Result<(), TaskError> {
         self.context.meter.watermark(micros);
+        if let Node::Operator(operator) = node {
+            operator.watermark(micros, &mut flow.emitted)?;
+            self.send(&mut flow.emitted).await?;
+        }
         self.outputs.broadcast(Element::Watermark(micros)).await;
+        Ok(())
+    }
+
+    async fn on_deadline(&mut self, node: &mut Node, flow: &mut Flow) -> Result<(), TaskError> {
+        match node {
+            Node::Sink(sink) => sink.roll().await,
+            Node::Operator(operator) => {
+                operator.wake(&mut flow.emitted)?;
+                self.send(&mut flow.emitted).await
+            }
+            Node::Source(_) => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, emitted: &mut Vec<RecordBatch>) -> Result<(), TaskError> {
+        for batch in emitted.drain(..) {
+            self.outputs.batch(batch).await?;
+        }
+        Ok(())
     }
 
     /// Takes the state when all inputs are at the barrier, and passes the barrier on.
@@ -169,7 +203,7 @@ impl Live {
         if let Node::Sink(sink) = node {
             sink.roll().await?;
         }
-        let state = node.snapshot(id, false);
+        let state = node.snapshot(id, false)?;
         if let Node::Sink(sink) = node {
             self.context.status.set_pending(sink.pending());
         }
@@ -186,9 +220,7 @@ impl Live {
         match node {
             Node::Operator(operator) => loop {
                 let more = operator.end(&mut flow.emitted)?;
-                for emitted in flow.emitted.drain(..) {
-                    self.outputs.batch(emitted).await?;
-                }
+                self.send(&mut flow.emitted).await?;
                 if !more {
                     break;
                 }
@@ -207,6 +239,7 @@ impl Live {
 fn deadline(node: &Node) -> Option<Instant> {
     match node {
         Node::Sink(sink) => sink.deadline(),
-        _ => None,
+        Node::Operator(operator) => operator.deadline(),
+        Node::Source(_) => None,
     }
 }

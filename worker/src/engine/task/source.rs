@@ -16,6 +16,8 @@ struct Standing {
     floor: u64,
     /// Behind the barrier of a stop-with-savepoint: no row until it is aborted.
     stopped: Option<u64>,
+    /// The highest that was sent.
+    watermark: i64,
 }
 
 impl Live {
@@ -27,16 +29,14 @@ impl Live {
         let mut standing = Standing {
             floor: self.context.restored_floor(),
             stopped: None,
+            watermark: i64::MIN,
         };
         let meter = self.context.meter.clone();
         meter.enter(Activity::Busy);
         loop {
             while let Ok(command) = self.commands.try_recv() {
-                if self
-                    .on_command(source, &mut standing, command)
-                    .await
-                    .is_break()
-                {
+                let flow = self.on_command(source, &mut standing, command).await?;
+                if flow.is_break() {
                     return Ok(self.end_outputs(standing.floor).await);
                 }
             }
@@ -53,6 +53,14 @@ impl Live {
                     self.outputs.batch(batch).await?;
                     continue;
                 }
+                Some(SourceStep::Watermark(micros)) => {
+                    if micros > standing.watermark {
+                        standing.watermark = micros;
+                        meter.watermark(micros);
+                        self.outputs.broadcast(Element::Watermark(micros)).await;
+                    }
+                    continue;
+                }
                 Some(SourceStep::End) => {
                     meter.skipped(source.skipped());
                     return Ok(self.end_outputs(standing.floor).await);
@@ -66,11 +74,8 @@ impl Live {
             let Some(command) = command else {
                 continue;
             };
-            if self
-                .on_command(source, &mut standing, command)
-                .await
-                .is_break()
-            {
+            let flow = self.on_command(source, &mut standing, command).await?;
+            if flow.is_break() {
                 return Ok(self.end_outputs(standing.floor).await);
             }
         }
@@ -97,7 +102,7 @@ impl Live {
         source: &mut Box<dyn Source>,
         standing: &mut Standing,
         command: Command,
-    ) -> ControlFlow<()> {
+    ) -> Result<ControlFlow<()>, TaskError> {
         match command {
             Command::Trigger(id) => return self.on_trigger(source, standing, id).await,
             Command::Aborted(id) if standing.stopped == Some(id) => standing.stopped = None,
@@ -105,7 +110,7 @@ impl Live {
             Command::AbortAlignments => standing.stopped = None,
             Command::Completed(_) | Command::Aborted(_) => {}
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     }
 
     async fn on_trigger(
@@ -113,24 +118,24 @@ impl Live {
         source: &mut Box<dyn Source>,
         standing: &mut Standing,
         id: u64,
-    ) -> ControlFlow<()> {
+    ) -> Result<ControlFlow<()>, TaskError> {
         let Known::Ordered(ordered) = self.context.orders.known(id) else {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         };
         if id <= standing.floor {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         }
         if ordered.order.stop && ordered.order.drain {
             // Drained: everything ends, and the finished tasks answer this checkpoint.
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
         let Some(kind) = BarrierKind::parse(&ordered.order.kind) else {
             let cause = format!("unknown kind {:?}", ordered.order.kind);
             self.context.decline(id, cause).await;
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         };
         let state = TaskState {
-            operator_items: source.snapshot(),
+            operator_items: source.snapshot()?,
             ..TaskState::default()
         };
         self.outputs
@@ -141,7 +146,7 @@ impl Live {
         if ordered.order.stop {
             standing.stopped = Some(id);
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Says that nothing follows; hands the floor through.

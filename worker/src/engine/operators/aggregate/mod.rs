@@ -179,9 +179,9 @@ impl Operator for Aggregate {
         Ok(!self.ended)
     }
 
-    fn snapshot(&self) -> OperatorState {
+    fn snapshot(&mut self) -> Result<OperatorState, TaskError> {
         if self.ended {
-            return OperatorState::default();
+            return Ok(OperatorState::default());
         }
         let mut groups: Vec<Vec<u8>> = vec![Vec::new(); MAX_PARALLELISM as usize];
         for slot in 0..self.table.len() {
@@ -204,9 +204,10 @@ impl Operator for Aggregate {
             group: group as u32,
             entries: Bytes::from(entries),
         };
-        OperatorState {
+        Ok(OperatorState {
             key_groups: filled.map(state).collect(),
-        }
+            items: Vec::new(),
+        })
     }
 }
 

@@ -131,7 +131,7 @@ fn many_keys_are_emitted_in_bounded_batches() {
     while aggregate.end(&mut out).unwrap() {}
     assert_eq!(out.len(), 3);
     assert_eq!(text(&out).len(), 20_000);
-    assert_eq!(aggregate.snapshot(), OperatorState::default());
+    assert_eq!(aggregate.snapshot().unwrap(), OperatorState::default());
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn text_float_and_timestamp_extremes() {
     .unwrap();
     let mut aggregate = Aggregate::new(&spec, &batch.schema()).unwrap();
     aggregate.process(batch.clone(), &mut Vec::new()).unwrap();
-    let state = aggregate.snapshot();
+    let state = aggregate.snapshot().unwrap();
     let mut restored = Aggregate::new(&spec, &batch.schema()).unwrap();
     restored.restore(&state.key_groups).unwrap();
     let mut out = Vec::new();
@@ -198,7 +198,7 @@ fn state_of_another_meaning_is_refused() {
     aggregate
         .process(batch(&[(Some("a"), Some(1))]), &mut Vec::new())
         .unwrap();
-    let state = aggregate.snapshot().key_groups;
+    let state = aggregate.snapshot().unwrap().key_groups;
     let mut other = spec(Emit::Final);
     other.compute.truncate(1);
     let error = Aggregate::new(&other, &schema())
@@ -235,7 +235,7 @@ proptest! {
         let cut = cut.index(rows.len() + 1);
         let mut first = Aggregate::new(&spec(Emit::Final), &schema()).unwrap();
         first.process(batch(&rows[..cut]), &mut Vec::new()).unwrap();
-        let state = first.snapshot().key_groups;
+        let state = first.snapshot().unwrap().key_groups;
         let mut lines = Vec::new();
         for subtask in 0..parallelism {
             let mine: Vec<_> = state.iter()

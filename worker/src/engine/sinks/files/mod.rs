@@ -156,15 +156,15 @@ impl Sink for FilesSink {
         self.finish().boxed()
     }
 
-    fn snapshot(&mut self, checkpoint: u64) -> SinkState {
+    fn snapshot(&mut self, checkpoint: u64) -> Result<SinkState, TaskError> {
         let mut item = BytesMut::with_capacity(ITEM_BYTES);
         item.put_u32_le(self.subtask);
         item.put_u8(u8::from(self.made_file));
-        SinkState {
+        Ok(SinkState {
             items: vec![item.freeze()],
             transactions: self.ledger.list(checkpoint),
             next_sequence: self.ledger.next_sequence(),
-        }
+        })
     }
 
     fn commit(&mut self, checkpoint: u64) -> BoxFuture<'_, Result<Committed, TaskError>> {

@@ -76,7 +76,7 @@ async fn output_appears_when_its_checkpoint_is_complete() {
     let mut sink = sink(&out, Delivery::ExactlyOnce, 7, vec![]);
     sink.write(batch(&[1, 2])).await.unwrap();
     sink.roll().await.unwrap();
-    let first = sink.snapshot(1);
+    let first = sink.snapshot(1).unwrap();
     assert_eq!(first.transactions.len(), 1);
     assert_eq!(
         (first.transactions[0].length, first.transactions[0].rows),
@@ -84,7 +84,7 @@ async fn output_appears_when_its_checkpoint_is_complete() {
     );
     sink.write(batch(&[3])).await.unwrap();
     sink.roll().await.unwrap();
-    assert_eq!(sink.snapshot(2).transactions.len(), 2);
+    assert_eq!(sink.snapshot(2).unwrap().transactions.len(), 2);
     assert_eq!(
         tree(&out),
         [
@@ -105,7 +105,7 @@ async fn output_appears_when_its_checkpoint_is_complete() {
     assert_eq!(sink.commit(2).await.unwrap(), Committed::All);
     assert_eq!(sink.commit(1).await.unwrap(), Committed::All);
     assert_eq!(tree(&out).len(), 2);
-    assert_eq!(sink.snapshot(3).transactions, []);
+    assert_eq!(sink.snapshot(3).unwrap().transactions, []);
 }
 
 #[tokio::test]
@@ -113,14 +113,14 @@ async fn a_barrier_without_rows_makes_no_file_and_the_end_makes_one_with_a_heade
     let dir = tempfile::tempdir().unwrap();
     let mut sink1 = sink(dir.path(), Delivery::ExactlyOnce, 7, vec![]);
     sink1.roll().await.unwrap();
-    let state = sink1.snapshot(1);
+    let state = sink1.snapshot(1).unwrap();
     assert_eq!(state.transactions, []);
     sink1.end().await.unwrap();
     assert_eq!(
         tree(dir.path()),
         ["_staging/1.5-1.7/part-1.5-1.7-3-0.csv=n|"]
     );
-    let items = sink1.snapshot(2).items;
+    let items = sink1.snapshot(2).unwrap().items;
     sink1.commit(2).await.unwrap();
     // The run has its file: an attempt restored from that checkpoint makes no other.
     let mut again = sink(dir.path(), Delivery::ExactlyOnce, 8, items);
@@ -129,7 +129,7 @@ async fn a_barrier_without_rows_makes_no_file_and_the_end_makes_one_with_a_heade
     // One restored from before the end does.
     let mut early = sink(dir.path(), Delivery::ExactlyOnce, 9, state.items);
     early.end().await.unwrap();
-    assert_eq!(early.snapshot(3).transactions.len(), 1);
+    assert_eq!(early.snapshot(3).unwrap().transactions.len(), 1);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn at_least_once_appears_when_it_is_closed() {
     sink.write(batch(&[1])).await.unwrap();
     assert!(sink.deadline().is_some());
     sink.roll().await.unwrap();
-    assert_eq!(sink.snapshot(1).transactions, []);
+    assert_eq!(sink.snapshot(1).unwrap().transactions, []);
     assert_eq!(tree(dir.path()), ["part-1.5-1.7-3-0.csv=n|1|"]);
 }
 
@@ -153,7 +153,7 @@ async fn large_output_is_checksummed_as_written() {
         sink.write(batch(part)).await.unwrap();
     }
     sink.end().await.unwrap();
-    let listed = sink.snapshot(1).transactions;
+    let listed = sink.snapshot(1).unwrap().transactions;
     let written = fs::read(&listed[0].staged_path).unwrap();
     assert_eq!(listed[0].length, written.len() as u64);
     assert_eq!(listed[0].crc32c, crc32c::crc32c(&written));

@@ -115,9 +115,9 @@ impl Source for FilesSource {
         self.step().boxed()
     }
 
-    fn snapshot(&self) -> Vec<Bytes> {
+    fn snapshot(&mut self) -> Result<Vec<Bytes>, TaskError> {
         let item = |split: &SplitPosition| Bytes::from(split.encode_to_vec());
-        self.splits.iter().map(item).collect()
+        Ok(self.splits.iter().map(item).collect())
     }
 
     fn skipped(&self) -> u64 {

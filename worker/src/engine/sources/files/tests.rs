@@ -54,6 +54,7 @@ async fn drain(source: &mut FilesSource) -> Result<Vec<(String, Option<i64>)>, T
         match source.next().await? {
             SourceStep::Batch(batch) => rows.extend(rows_of(&batch)),
             SourceStep::Wait(until) => tokio::time::sleep_until(until.into()).await,
+            SourceStep::Watermark(_) => {}
             SourceStep::End => return Ok(rows),
         }
     }
@@ -125,10 +126,10 @@ async fn a_vanished_and_a_shrunk_file_fail_clearly() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.csv");
     fs::write(&path, "name,n\na,1\nb,2\n").unwrap();
-    let first = source(spec(&path, OnError::Fail), (0, 1), None)
+    let mut first = source(spec(&path, OnError::Fail), (0, 1), None)
         .await
         .unwrap();
-    let items = first.snapshot();
+    let items = first.snapshot().unwrap();
     fs::write(&path, "name,n\na,1\n").unwrap();
     let mut again = source(spec(&path, OnError::Fail), (0, 1), Some(items.clone()))
         .await
@@ -170,10 +171,11 @@ async fn positions_restore_exactly_at_any_parallelism() {
                 match part.next().await.unwrap() {
                     SourceStep::Batch(batch) => rows.extend(rows_of(&batch)),
                     SourceStep::Wait(until) => tokio::time::sleep_until(until.into()).await,
+                    SourceStep::Watermark(_) => {}
                     SourceStep::End => break,
                 }
             }
-            items.extend(part.snapshot());
+            items.extend(part.snapshot().unwrap());
         }
         assert!(rows.len() < expected.len(), "cut too late to show anything");
         fs::write(dir.path().join("later.csv"), "name,n\nlate,1\n").unwrap();
