@@ -74,6 +74,7 @@ fn register(name: &str, cluster_id: &str, held: &Held) -> v1::Register {
         kind: kind.to_owned(),
         name: name.to_owned(),
         version: 1,
+        own: false,
     };
     let tasks = held
         .lock()
