@@ -132,6 +132,10 @@ async fn after_break(address: &str) -> Sign {
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 return Sign::Gone;
             }
+            // It closed its door while this knock stood in line there: the next one tells.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                sleep(KNOCK_PAUSE).await;
+            }
             // Silence or another error proves nothing.
             Ok(Err(_)) | Err(_) => return Sign::Unknown,
             Ok(Ok(_)) => sleep(KNOCK_PAUSE).await,
@@ -151,5 +155,17 @@ mod tests {
         assert_eq!(after_break(&address).await, Sign::Unknown);
         drop(listener);
         assert_eq!(after_break(&address).await, Sign::Gone);
+    }
+
+    #[tokio::test]
+    async fn a_door_that_closes_over_a_knock_is_a_hard_sign_too() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let dying = tokio::spawn(async move {
+            sleep(KNOCK_PAUSE * 2).await;
+            drop(listener);
+        });
+        assert_eq!(after_break(&address).await, Sign::Gone);
+        dying.await.unwrap();
     }
 }
