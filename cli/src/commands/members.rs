@@ -201,7 +201,7 @@ async fn ask(verb: MemberVerb, member: &str, change: &ChangeArgs, context: &Cont
     if !changed.done {
         return Err(unfinished(&changed));
     }
-    context.print(&changed, changed_text)?;
+    context.print(&changed, |changed| changed_text(changed, change.dry_run))?;
     dry_run_note(change);
     Ok(ExitCode::SUCCESS)
 }
@@ -222,9 +222,10 @@ fn unfinished(changed: &MembersChanged) -> Failure {
     )
 }
 
-fn changed_text(changed: &MembersChanged) -> String {
+fn changed_text(changed: &MembersChanged, dry_run: bool) -> String {
+    let is = if dry_run { "would be" } else { "is" };
     format!(
-        "{} (node {}) is {}\nbefore: {}\nafter:  {}\n\n{}",
+        "{} (node {}) {is} {}\nbefore: {}\nafter:  {}\n\n{}",
         changed.name,
         changed.node_id,
         changed.role,
