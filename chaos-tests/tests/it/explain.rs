@@ -1,0 +1,220 @@
+//! What an operator is told when things are not as they should be: `leader explain`, `status` and `job
+//! explain`, as text and as JSON, in the situations that processes can be brought into.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use regent_chaos::cluster::{Cluster, Options};
+use regent_chaos::command::{regent, run};
+use regent_chaos::wait::{Phases, wait_until};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// The same command as people see it.
+fn text(cluster: &Cluster, arguments: &[&str]) -> String {
+    let mut command = regent(cluster.home());
+    command.arg("--dir").arg(cluster.dir()).args(arguments);
+    run(command, Duration::from_secs(25)).expect(0).stdout
+}
+
+fn explained(cluster: &Cluster) -> Value {
+    cluster.json(&["leader", "explain"])
+}
+
+/// Waits until the situation is this one; its document.
+fn situation(cluster: &Cluster, wanted: &str) -> Value {
+    wait_until(PATIENCE, &format!("the situation {wanted}"), || {
+        let told = explained(cluster);
+        (told["situation"] == wanted).then_some(told)
+    })
+}
+
+fn why(told: &Value, name: &str) -> String {
+    let replicas = told["replicas"].as_array().into_iter().flatten();
+    let mut found = replicas.filter(|replica| replica["name"] == name);
+    let replica = found.next().unwrap_or_else(|| panic!("{name} in {told}"));
+    replica["why"].as_str().unwrap_or_default().to_owned()
+}
+
+fn alarms(cluster: &Cluster) -> Vec<String> {
+    let status = cluster.json(&["status"]);
+    let alarms = status["attention"].as_array().into_iter().flatten();
+    alarms
+        .filter_map(|alarm| alarm["code"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn write(cluster: &Cluster, name: &str, text: &str) -> String {
+    let path: PathBuf = cluster.home().join(format!("{name}.yaml"));
+    fs::write(&path, text).expect("the job file can be written");
+    path.display().to_string()
+}
+
+fn submit(cluster: &Cluster, name: &str, text: &str) -> String {
+    let file = write(cluster, name, text);
+    let submitted = cluster.json(&["job", "submit", &file]);
+    submitted["job_id"].as_str().expect("an id").to_owned()
+}
+
+/// Waits until the first cause is this one; the document.
+fn job_cause(cluster: &Cluster, id: &str, wanted: &str) -> Value {
+    wait_until(PATIENCE, &format!("the cause {wanted}"), || {
+        let told = cluster.json(&["job", "explain", id]);
+        (told["causes"][0]["code"] == wanted).then_some(told)
+    })
+}
+
+const GREEDY: &str = "
+name: greedy
+parallelism: 16
+vertices:
+  - { id: numbers, source: sequence, with: { rate: 10 } }
+  - { id: out, sink: blackhole, inputs: [ numbers ] }
+";
+
+fn failing(missing: &str) -> String {
+    format!(
+        "
+name: failing
+restart-strategy: {{ type: fixed-delay, attempts: 1000, delay: 60s }}
+vertices:
+  - id: rows
+    source: files
+    with: {{ path: {missing}, format: csv, columns: {{ n: int64 }} }}
+  - {{ id: out, sink: blackhole, inputs: [ rows ] }}
+"
+    )
+}
+
+#[test]
+fn an_operator_is_told_what_is_wrong_and_what_to_do() {
+    let mut phases = Phases::of("explain");
+    let mut cluster = Cluster::start(Options {
+        restart: "never",
+        ..Options::default()
+    });
+    let leader = cluster.wait_for_leader();
+    let names = cluster.manifest().names("jobmanager");
+    let followers: Vec<String> = names.into_iter().filter(|name| *name != leader).collect();
+    healthy(&cluster, &leader);
+    phases.done("healthy");
+    let greedy = not_enough_slots(&cluster);
+    phases.done("not enough slots");
+    restarting(&cluster);
+    phases.done("restarting");
+    frozen_follower(&cluster, &followers[0]);
+    phases.done("a frozen follower");
+    lost_follower(&cluster, &followers[0]);
+    phases.done("a follower lost, a drill refused");
+    cluster.kill(&leader);
+    no_quorum(&cluster, &followers[1], &greedy);
+    phases.done("no quorum");
+    cluster.start_by_hand(&leader);
+    let told = situation(&cluster, "degraded");
+    assert!(told["leader"].is_string(), "{told}");
+    cluster.stop_by_hand();
+    cluster.stop();
+}
+
+fn healthy(cluster: &Cluster, leader: &str) {
+    let told = situation(cluster, "healthy");
+    let nothing = told["remedy"].is_null() && told["differences"] == serde_json::json!([]);
+    assert!(nothing, "{told}");
+    assert_eq!(alarms(cluster), Vec::<String>::new());
+    let screen = text(cluster, &["leader", "explain"]);
+    let head = format!("{leader} leads, and every voter follows it\n  nothing has to be done\n");
+    assert!(screen.starts_with(&head), "{screen}");
+    let screen = text(cluster, &["status"]);
+    assert!(screen.contains("nothing needs attention"), "{screen}");
+    assert!(screen.contains("trails by"), "{screen}");
+}
+
+fn not_enough_slots(cluster: &Cluster) -> String {
+    let greedy = submit(cluster, "greedy", GREEDY);
+    let told = job_cause(cluster, &greedy, "not-enough-slots");
+    assert_eq!(told["slots_needed"], 16, "{told}");
+    assert_eq!(told["slots_free"], 8, "{told}");
+    assert_eq!(told["running"], false, "{told}");
+    let screen = text(cluster, &["job", "explain", "greedy"]);
+    assert!(
+        screen.contains("it needs 16 slots and 8 are free"),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("do: start TaskManagers with 8 slots more"),
+        "{screen}"
+    );
+    let idle = || {
+        let raised = alarms(cluster);
+        raised
+            .contains(&"JobDeclaredNotRunning".to_owned())
+            .then_some(())
+    };
+    wait_until(PATIENCE, "the alarm of a job that doesn't run", idle);
+    greedy
+}
+
+fn restarting(cluster: &Cluster) {
+    let rows = cluster.home().join("rows.csv");
+    fs::write(&rows, "n\n1\nx\n").expect("written");
+    let id = submit(cluster, "failing", &failing(&rows.display().to_string()));
+    let told = job_cause(cluster, &id, "backoff");
+    let cause = told["causes"][0].to_string();
+    assert!(
+        cause.contains("waits for") && cause.contains("regent job history"),
+        "{told}"
+    );
+}
+
+fn frozen_follower(cluster: &Cluster, follower: &str) {
+    cluster.signal(follower, Signal::SIGSTOP);
+    let told = situation(cluster, "degraded");
+    assert!(why(&told, follower).contains("frozen"), "{told}");
+    cluster.signal(follower, Signal::SIGCONT);
+    situation(cluster, "healthy");
+}
+
+fn lost_follower(cluster: &Cluster, follower: &str) {
+    cluster.kill(follower);
+    let told = situation(cluster, "degraded");
+    assert_eq!(told["remedy"], format!("start {follower}"), "{told}");
+    let raised = alarms(cluster);
+    for alarm in ["NoQuorumMargin", "ReplicaAway"] {
+        assert!(raised.contains(&alarm.to_owned()), "{raised:?}");
+    }
+    let refused = cluster.cli(&["drill", "run", "leader-kill"]);
+    assert!(
+        refused.refused(5).contains("quorum margin is 0"),
+        "{refused}"
+    );
+}
+
+fn no_quorum(cluster: &Cluster, survivor: &str, job: &str) {
+    let told = situation(cluster, "no-quorum");
+    assert!(told["leader"].is_null(), "{told}");
+    let remedy = told["remedy"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        remedy.starts_with("start ") && remedy.ends_with("(one is enough)"),
+        "{told}"
+    );
+    let alone = "can't be elected: it hears 1 of 3 voters";
+    let pretends = "leads nobody";
+    let said = why(&told, survivor);
+    assert!(said.contains(alone) || said.contains(pretends), "{told}");
+    let told = cluster.json(&["job", "explain", job]);
+    assert_eq!(told["causes"][0]["code"], "no-leader", "{told}");
+    assert_eq!(told["causes"][0]["remedy"], remedy, "{told}");
+    assert_eq!(told["stale"], true, "{told}");
+    let screen = text(cluster, &["status"]);
+    assert!(
+        screen.contains("nobody leads: regent leader explain"),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("NoQuorum: 1 of 3 voters answer"),
+        "{screen}"
+    );
+}
