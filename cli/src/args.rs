@@ -143,6 +143,8 @@ pub(crate) enum Command {
     Log(commands::past::LogArgs),
     /// What the cluster held after an entry of its log
     State(commands::past::StateArgs),
+    /// The log of a process of a local cluster
+    Logs(commands::logs::LogsArgs),
     /// Check and show configuration files
     Config(commands::config::ConfigArgs),
     /// Collect what somebody needs who helps from afar

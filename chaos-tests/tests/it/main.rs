@@ -22,6 +22,7 @@ mod same_id;
 mod savepoints;
 mod steps;
 mod takeover;
+mod windows;
 mod worker_kill;
 mod worker_loss;
 mod year;

@@ -41,9 +41,7 @@ pub(crate) fn discover(global: &GlobalArgs) -> Result<Endpoints, Failure> {
     if !named.is_empty() {
         return named_endpoints(named);
     }
-    let named_dir = global.dir.iter().cloned();
-    let usual = [PathBuf::from("."), PathBuf::from("./regent-local")];
-    for dir in named_dir.chain(usual) {
+    for dir in directories(global) {
         if let Some(found) = of_directory(&dir)? {
             return Ok(found);
         }
@@ -52,6 +50,17 @@ pub(crate) fn discover(global: &GlobalArgs) -> Result<Endpoints, Failure> {
         addresses: vec![DEFAULT_ENDPOINT.to_owned()],
         source: DEFAULT_SOURCE.to_owned(),
     })
+}
+
+/// Where a local cluster may be, in the order of the contract.
+fn directories(global: &GlobalArgs) -> impl Iterator<Item = PathBuf> {
+    let usual = [PathBuf::from("."), PathBuf::from("./regent-local")];
+    global.dir.iter().cloned().chain(usual)
+}
+
+/// The directory of the local cluster that is meant. `None`: there is none.
+pub(crate) fn local_directory(global: &GlobalArgs) -> Option<PathBuf> {
+    directories(global).find(|dir| dir.join("cluster.json").is_file())
 }
 
 impl Endpoints {

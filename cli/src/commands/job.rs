@@ -11,7 +11,7 @@ use regent_protocol::v1::{JobRef, Nothing, SubmitJob};
 use regent_protocol::view::{JobChanged, Submitted};
 
 use super::savepoint::{self, StopArgs, TakeArgs, absolute};
-use super::{Context, Done, job_explain, job_tables, job_wait};
+use super::{Context, Done, job_explain, job_tables, job_wait, job_watch};
 use crate::args::ChangeArgs;
 use crate::client::{Identity, random_hex};
 use crate::failure::Failure;
@@ -40,12 +40,18 @@ Examples:
         read: ReadArgs,
     },
     /// One job: tasks, figures, checkpoints, failures
-    #[command(after_help = "Example:\n  regent job show flights-per-carrier")]
+    #[command(after_help = "\
+Examples:
+  regent job show flights-per-carrier
+  regent job show flights-per-carrier --watch")]
     Show {
         #[command(flatten)]
         job: JobName,
         #[command(flatten)]
         read: ReadArgs,
+        /// Print it again every second, until the job has ended or you interrupt
+        #[arg(long)]
+        watch: bool,
     },
     /// Cancel a job; returns once CANCELED is stored, not when everything is removed
     #[command(after_help = "Example:\n  regent job cancel flights-per-carrier")]
@@ -153,7 +159,10 @@ pub(crate) async fn run(args: JobArgs, context: &Context) -> Done {
             let query = Query::JobList(Nothing {});
             context.show(query, read.stale, job_tables::list).await
         }
-        JobVerb::Show { job, read } => {
+        JobVerb::Show { job, read, watch } => {
+            if watch {
+                return job_watch::watch(context, job.to_ref(), read.stale).await;
+            }
             let query = Query::JobShow(job.to_ref());
             context.show(query, read.stale, job_tables::detail).await
         }

@@ -80,6 +80,8 @@ fn vertices(job: &JobDetail) -> String {
             ">BYTES OUT",
             ">BUSY",
             ">BLOCKED",
+            ">DROPPED",
+            "WATERMARK",
         ],
         "no vertices",
     );
@@ -93,9 +95,16 @@ fn vertices(job: &JobDetail) -> String {
             size(vertex.bytes_out),
             share(vertex.busy_ratio),
             share(vertex.backpressured_ratio),
+            count(vertex.records_skipped + vertex.records_late),
+            or_dash(vertex.watermark_ms.map(watermark)),
         ]);
     }
     table.render()
+}
+
+/// A time before 1970 is shown as it is: nobody's clock says so, but a row may.
+fn watermark(millis: i64) -> String {
+    u64::try_from(millis).map_or_else(|_| format!("{millis} ms"), moment)
 }
 
 fn tasks(job: &JobDetail) -> String {

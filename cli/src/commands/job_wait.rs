@@ -44,7 +44,8 @@ pub(super) async fn wait(client: &Client, job_id: &str) -> Done {
     }
 }
 
-fn passes_by_itself(failure: &Failure) -> bool {
+/// Whether asking again later may help.
+pub(super) fn passes_by_itself(failure: &Failure) -> bool {
     [ErrorKind::NoLeader, ErrorKind::NoQuorum]
         .iter()
         .any(|kind| kind.exit_code() == failure.code)
@@ -126,7 +127,8 @@ fn progress(job: &JobDetail) -> String {
     line
 }
 
-fn is_terminal(state: &str) -> bool {
+/// Whether a job in this state has ended.
+pub(super) fn is_terminal(state: &str) -> bool {
     ["FINISHED", "FAILED", "CANCELED"].contains(&state)
 }
 

@@ -10,10 +10,12 @@ pub(crate) mod job;
 mod job_explain;
 mod job_tables;
 mod job_wait;
+mod job_watch;
 pub(crate) mod leader;
 mod leader_explain;
 mod leader_transfer;
 mod leader_watch;
+pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod members;
 pub(crate) mod new;
@@ -96,6 +98,7 @@ pub(crate) fn run(cli: Cli, own: Registry) -> Done {
         Command::Man(args) => man::run(&args),
         Command::Config(args) => config::run(&args, &global),
         Command::New(args) => new::run(&args),
+        Command::Logs(args) => block_on(logs::run(&args, &global)),
         Command::Version => version(&global),
         command => {
             logging::install(global.log_format, "warn");
@@ -129,6 +132,7 @@ async fn operate(command: Command, global: &GlobalArgs) -> Done {
         | Command::Man(_)
         | Command::Config(_)
         | Command::New(_)
+        | Command::Logs(_)
         | Command::Version => Ok(ExitCode::SUCCESS),
     }
 }

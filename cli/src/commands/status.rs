@@ -11,7 +11,6 @@ use regent_protocol::view::{LeaderShow, Overview, ReplicaView, Status};
 use tokio::time::sleep;
 
 use super::{Context, Done, status_alarms, worker};
-use crate::args::OutputFormat;
 use crate::client::{merge, unreachable};
 use crate::failure::Failure;
 use crate::output;
@@ -22,8 +21,6 @@ use crate::output::words::{count, now_ms, or_dash, plural, span};
 const OVERVIEW_LIMIT: Duration = Duration::from_secs(2);
 /// Between two pictures of `--watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
-/// Clears a terminal and puts the cursor into its first corner.
-const CLEAR: &str = "\x1b[2J\x1b[H";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -45,35 +42,14 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Done {
         context.print(&status, text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    loop {
+    while !output::reader_is_gone() {
         match look(context).await {
-            Ok(status) => print_next(context, &status)?,
+            Ok(status) => output::print_next(context.format, &status, text)?,
             Err(failure) => output::note(&format!("error: {}", failure.message)),
         }
         sleep(WATCH_PAUSE).await;
     }
-}
-
-/// One picture of a series: JSON one a line, YAML with separators, tables with an empty line between, or
-/// in place on a terminal.
-fn print_next(context: &Context, status: &Status) -> Result<(), Failure> {
-    use std::io::IsTerminal;
-    let rendered = match context.format {
-        OutputFormat::Json => {
-            let line = serde_json::to_string(status)
-                .map_err(|e| Failure::failed(format!("the status can't be written: {e}")))?;
-            format!("{line}\n")
-        }
-        OutputFormat::Yaml => format!("---\n{}", output::render(context.format, status, text)?),
-        OutputFormat::Table => {
-            let screen = output::render(context.format, status, text)?;
-            match std::io::stdout().is_terminal() {
-                true => format!("{CLEAR}{screen}"),
-                false => format!("{screen}\n"),
-            }
-        }
-    };
-    output::write_stdout(&rendered)
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn look(context: &Context) -> Result<Status, Failure> {

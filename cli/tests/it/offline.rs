@@ -133,3 +133,70 @@ fn bootstrap_wants_its_replicas_named() {
         ran.stderr
     );
 }
+
+/// A cluster's directory with one process and these lines in its log.
+fn with_log(lines: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let process = r#"{"name":"tm-1","role":"taskmanager","node_id":null,"pid":null,"state":"exited",
+        "api":"127.0.0.1:1","data_dir":"d","command":[]}"#;
+    let manifest = format!(r#"{{"endpoints":["127.0.0.1:1"],"processes":[{process}]}}"#);
+    std::fs::create_dir_all(dir.path().join("logs")).unwrap();
+    std::fs::write(dir.path().join("cluster.json"), manifest).unwrap();
+    std::fs::write(dir.path().join("logs/tm-1.log"), lines).unwrap();
+    dir
+}
+
+#[test]
+fn logs_are_printed_as_they_are() {
+    let dir = with_log("one\ntwo\n");
+    let ran = run_in(dir.path(), &["logs", "tm-1"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "one\ntwo\n"));
+    let ran = run_in(dir.path(), &["logs", "tm-7"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    let line = ran.first_error_line();
+    assert!(
+        line.contains("no process tm-7") && line.contains("tm-1"),
+        "{line}"
+    );
+    let line = run(&["logs", "tm-1"]).first_error_line().to_owned();
+    assert!(
+        line.contains("no local cluster is here") && line.contains("--dir"),
+        "{line}"
+    );
+}
+
+#[test]
+fn logs_are_followed_until_the_reader_goes() {
+    use std::io::{BufRead, BufReader, Write};
+    let dir = with_log("one\n");
+    let mut following = command(dir.path(), &["logs", "tm-1", "--follow"]);
+    let mut child = following
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "one");
+    let path = dir.path().join("logs/tm-1.log");
+    let mut log = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap();
+    writeln!(log, "two").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "two");
+    // Started anew.
+    std::fs::write(&path, "").unwrap();
+    std::thread::spawn(move || {
+        // Longer than two looks: one of them finds it empty.
+        let (_never, wait) = std::sync::mpsc::channel::<()>();
+        let _ = wait.recv_timeout(Duration::from_millis(700));
+        std::fs::write(&path, "three\n").unwrap();
+    });
+    assert_eq!(lines.next().unwrap().unwrap(), "three");
+    drop(lines);
+    let mut log = std::fs::OpenOptions::new()
+        .append(true)
+        .open(dir.path().join("logs/tm-1.log"))
+        .unwrap();
+    writeln!(log, "four").unwrap();
+    assert!(child.wait().unwrap().success());
+}

@@ -56,6 +56,7 @@ const VERBS: &[&str] = &[
     "config show",
     "debug bundle",
     "man",
+    "logs",
     "completions",
     "version",
 ];

@@ -105,6 +105,9 @@ pub struct FilesSourceSpec {
     pub rate: Option<f64>,
     /// Columns to read, in job-file order.
     pub columns: Vec<ColumnSpec>,
+    /// The source never ends: it looks for new files so often. Absent: the files of the first start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery_interval_ms: Option<u64>,
 }
 
 /// A literal of the job file.
@@ -255,6 +258,33 @@ pub struct AggregateSpec {
     pub emit: Emit,
     /// Computed columns, in job-file order.
     pub compute: Vec<ComputeSpec>,
+    /// Rows are grouped by time as well; absent: the whole input is one window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
+}
+
+/// Tumbling windows of event time. The output has `window_start` and `window_end` as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WindowSpec {
+    /// Length of a window; windows begin at multiples of it since the epoch.
+    pub tumbling_ms: u64,
+    /// The timestamp column that is the rows' time.
+    pub time: String,
+    /// How long after its end a window stays open for rows that come late.
+    pub lateness_ms: u64,
+}
+
+/// What makes a vertex bring forth watermarks: the key `event-time` beside its own configuration,
+/// whatever the vertex is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EventTimeSpec {
+    /// Timestamp column of its output.
+    pub column: String,
+    /// A subtask without rows for so long holds no watermark back; absent: it does for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
 }
 
 /// What a files sink does with final files already below its path.

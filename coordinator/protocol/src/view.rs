@@ -104,10 +104,13 @@ pub struct VertexView {
     pub busy_ratio: Option<f64>,
     /// Share of time waiting for room downstream (0-1), mean over subtasks.
     pub backpressured_ratio: Option<f64>,
-    /// Smallest watermark of the subtasks.
+    /// Smallest watermark of the subtasks; `None`: none yet, or all of their input has ended.
     pub watermark_ms: Option<i64>,
     /// Rows skipped because they did not parse.
     pub records_skipped: u64,
+    /// Rows dropped because their window was closed, or because they had no time.
+    #[serde(default)]
+    pub records_late: u64,
 }
 
 /// Checkpoint statistics of a job, over all its attempts.

@@ -21,6 +21,9 @@ use crate::scheduler::slots::{Slots, attempt_ref, live_attempts};
 use crate::scheduler::standing::tasks_in_slot;
 use crate::wire::TaskId;
 
+/// The watermark of a task whose input has ended.
+const WATERMARK_END_MS: i64 = i64::MAX / 1_000;
+
 /// What the serving leader knows beside the log.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -114,6 +117,7 @@ fn tasks(
     views
 }
 
+/// A vertex with the figures of its subtasks, among those of its attempt.
 fn vertex(vertex: &Vertex, metrics: &[(TaskId, TaskMetrics)]) -> view::VertexView {
     let of_vertex = || {
         metrics
@@ -129,7 +133,8 @@ fn vertex(vertex: &Vertex, metrics: &[(TaskId, TaskMetrics)]) -> view::VertexVie
     let watermark = of_vertex()
         .filter(|m| m.has_watermark)
         .map(|m| m.watermark_ms)
-        .min();
+        .min()
+        .filter(|lowest| *lowest < WATERMARK_END_MS);
     view::VertexView {
         id: vertex.id.clone(),
         operator: vertex.operator.clone(),
@@ -141,6 +146,7 @@ fn vertex(vertex: &Vertex, metrics: &[(TaskId, TaskMetrics)]) -> view::VertexVie
         backpressured_ratio: mean(|m| m.backpressured_ratio),
         watermark_ms: watermark,
         records_skipped: sum(|m| m.records_skipped),
+        records_late: sum(|m| m.records_late),
     }
 }
 

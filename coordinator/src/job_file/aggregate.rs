@@ -1,4 +1,4 @@
-//! `operator: aggregate`: keys, functions and the types of their results.
+//! `operator: aggregate`: keys, functions and the types of their results. Windows are `window.rs`'s.
 
 use regent_protocol::spec::{AggregateSpec, ComputeSpec, Emit, Function};
 use regent_state::graph::{Column, DataType};
@@ -8,6 +8,7 @@ use super::columns::{self, type_name};
 use super::error::{Place, Problems, quoted};
 use super::fields::{self, Fields};
 use super::tree::{Entry, Node, Value};
+use super::window;
 
 const FUNCTIONS: [(&str, Function); 5] = [
     ("count", Function::Count),
@@ -22,12 +23,10 @@ const EMITS: [(&str, Emit); 2] = [("final", Emit::Final), ("changes", Emit::Chan
 /// One row for each key: the key's columns, then the computed ones.
 pub(super) fn build(context: &Context<'_>, problems: &mut Problems) -> Option<Built> {
     let rows = context.input?;
-    if let Some(entry) = context.with.entry("window") {
-        problems.add(entry.key_at, || {
-            "windows aren't available in this version; without `window` the whole input is grouped"
-                .to_owned()
-        });
-    }
+    let window = match context.with.get("window") {
+        Some(node) => window::read(node, rows.columns, problems).map(Some),
+        None => Some(None),
+    };
     let group_by = context
         .with
         .need("group-by", "operator aggregate", problems);
@@ -36,22 +35,28 @@ pub(super) fn build(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
     let keys = group_by.as_deref().unwrap_or_default();
     let compute = compute.and_then(|node| self::compute(node, keys, rows.columns, problems));
     let emit = emit(context, rows, problems);
-    let (keys, (compute, computed)) = (group_by?, compute?);
+    let (window, keys, (compute, computed)) = (window?, group_by?, compute?);
+    let mut columns: Vec<Column> = keys.iter().cloned().chain(computed).collect();
+    if window.is_some() {
+        columns.extend(window::added(context.with.at, &columns, problems)?);
+    }
     let names: Vec<String> = keys.iter().map(|column| column.name.clone()).collect();
     let spec = AggregateSpec {
         group_by: names.clone(),
         emit: emit?,
         compute,
+        window: window.as_ref().map(|window| window.spec.clone()),
     };
     Some(Built {
         config_json: super::config_json(&spec),
-        columns: keys.into_iter().chain(computed).collect(),
+        columns,
         bounded: rows.bounded,
         zombie_safe: true,
         sink: None,
         reads: None,
         path_at: Place::FILE,
         keyed_by: Some(names),
+        reads_time: window.map(|window| window.reads),
     })
 }
 
@@ -88,7 +93,7 @@ pub(super) fn column_names<'n>(
 
 fn emit(context: &Context<'_>, rows: Rows<'_>, problems: &mut Problems) -> Option<Emit> {
     let Some(node) = context.with.get("emit") else {
-        if rows.bounded {
+        if rows.bounded || windowed(context) {
             return Some(Emit::Final);
         }
         let unnamed =
@@ -96,12 +101,17 @@ fn emit(context: &Context<'_>, rows: Rows<'_>, problems: &mut Problems) -> Optio
         return problems.none(context.with.at, unnamed);
     };
     match fields::choice(node, "emit", &EMITS, problems)? {
-        Emit::Final if !rows.bounded => problems.none(node.at, || {
+        Emit::Final if !rows.bounded && !windowed(context) => problems.none(node.at, || {
             "the input never ends, so `emit: final` would emit nothing; use `emit: changes`"
                 .to_owned()
         }),
         emit => Some(emit),
     }
+}
+
+/// A window has a last row even if its input never ends.
+fn windowed(context: &Context<'_>) -> bool {
+    context.with.get("window").is_some()
 }
 
 /// The computed columns: what the worker computes, and their schema.

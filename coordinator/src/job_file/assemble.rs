@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use regent_protocol::spec::EventTimeSpec;
 use regent_state::graph::{Edge, PARALLELISM_MAX, Partition, Vertex};
 
 use super::catalog::{Built, Context, Listing, Named, Rows};
 use super::columns;
 use super::error::{Problems, quoted};
+use super::event_time::{self, Station};
 use super::fields::Fields;
 use super::own::{self, OwnCode, OwnName, OwnPlace};
 use super::paths;
@@ -69,9 +71,15 @@ pub(super) fn assemble(
         .filter_map(|index| placed.remove(raw[*index].id))
         .collect();
     check_paths(&in_order, problems);
-    problems
-        .is_empty()
-        .then(|| in_order.into_iter().map(finished).collect())
+    let stations: Vec<Station<'_>> = in_order.iter().map(station).collect();
+    let times = event_time::resolve(&stations, problems);
+    problems.is_empty().then(|| {
+        let finished = |one: Placed<'_>| {
+            let time = times.get(one.raw.id);
+            finished(one, time)
+        };
+        in_order.into_iter().map(finished).collect()
+    })
 }
 
 /// An input and the vertex that it comes from.
@@ -291,7 +299,17 @@ fn check_paths(placed: &[Placed<'_>], problems: &mut Problems) {
     }
 }
 
-fn finished(placed: Placed<'_>) -> Vertex {
+fn station<'p>(placed: &'p Placed<'_>) -> Station<'p> {
+    Station {
+        id: placed.raw.id,
+        operator: placed.raw.named.name(),
+        config_json: &placed.built.config_json,
+        inputs: placed.raw.inputs.iter().map(|input| input.from).collect(),
+        reads: placed.built.reads_time.as_ref(),
+    }
+}
+
+fn finished(placed: Placed<'_>, time: Option<&EventTimeSpec>) -> Vertex {
     let Placed {
         raw,
         parallelism,
@@ -309,7 +327,7 @@ fn finished(placed: Placed<'_>) -> Vertex {
         operator: raw.named.name().to_owned(),
         parallelism,
         inputs: inputs.collect(),
-        config_json: built.config_json,
+        config_json: event_time::with_event_time(built.config_json, time),
         columns: built.columns,
         bounded: built.bounded,
         zombie_safe: built.zombie_safe,

@@ -7,6 +7,7 @@ use regent_protocol::spec::FileFormat;
 use regent_state::graph::{Column, SinkInfo, VertexKind};
 
 use super::error::{Place, Problems, quoted};
+use super::event_time::ReadsTime;
 use super::fields::Fields;
 use super::own::{OwnCode, OwnName};
 use super::{aggregate, filter, select, sinks, sources, suggest};
@@ -46,6 +47,8 @@ pub(super) struct Built {
     pub(super) path_at: Place,
     /// Columns whose equal rows must meet in one subtask, in the order that keys its state.
     pub(super) keyed_by: Option<Vec<String>>,
+    /// If it reads event time.
+    pub(super) reads_time: Option<ReadsTime>,
 }
 
 type Build = fn(&Context<'_>, &mut Problems) -> Option<Built>;
@@ -73,7 +76,14 @@ pub(super) const CATALOG: [Listing; LISTINGS] = [
     Listing {
         kind: VertexKind::Source,
         name: "files",
-        keys: &["path", "format", "on-error", "rate", "columns"],
+        keys: &[
+            "path",
+            "format",
+            "on-error",
+            "rate",
+            "columns",
+            "discovery-interval",
+        ],
         build: sources::files,
     },
     Listing {

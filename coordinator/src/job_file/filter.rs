@@ -47,6 +47,7 @@ pub(super) fn build(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
         reads: None,
         path_at: Place::FILE,
         keyed_by: None,
+        reads_time: None,
     })
 }
 

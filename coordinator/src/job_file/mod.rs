@@ -10,6 +10,7 @@ mod assemble;
 mod catalog;
 mod columns;
 mod error;
+mod event_time;
 mod fields;
 mod filter;
 mod input;
@@ -28,6 +29,7 @@ mod tests;
 mod topology;
 mod tree;
 mod vertex;
+mod window;
 
 use std::path::Path;
 

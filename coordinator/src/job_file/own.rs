@@ -239,6 +239,7 @@ pub(super) fn build(
         reads: None,
         path_at: Place::FILE,
         keyed_by: None,
+        reads_time: None,
     })
 }
 

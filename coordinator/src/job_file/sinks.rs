@@ -93,5 +93,6 @@ fn sink_of(
         reads: None,
         path_at,
         keyed_by: None,
+        reads_time: None,
     }
 }

@@ -63,8 +63,13 @@ pub(super) fn files(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
         None => Some(OnError::Fail),
     };
     let rate = rate(context, problems);
+    let discovery = match with.get("discovery-interval") {
+        Some(node) => fields::duration_ms(node, "discovery-interval", 10, problems).map(Some),
+        None => Some(None),
+    };
     let columns = with.need("columns", "source files", problems);
     let columns = columns.and_then(|node| self::columns(node, problems))?;
+    let discovery_interval_ms = discovery?;
     let (path, at) = (path?, path_node?.at);
     let spec = FilesSourceSpec {
         path: path.clone(),
@@ -72,8 +77,10 @@ pub(super) fn files(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
         on_error: on_error?,
         rate: rate?,
         columns: columns.iter().map(column_spec).collect(),
+        discovery_interval_ms,
     };
-    Some(source(&spec, columns, true, Some((path, at))))
+    let bounded = discovery_interval_ms.is_none();
+    Some(source(&spec, columns, bounded, Some((path, at))))
 }
 
 fn source(
@@ -93,6 +100,7 @@ fn source(
         reads,
         path_at,
         keyed_by: None,
+        reads_time: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod settings;
 mod topology;
 mod types;
 mod values;
+mod windows;
 
 use std::path::Path;
 

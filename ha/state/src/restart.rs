@@ -153,6 +153,8 @@ fn jittered(delay_ms: u64, factor_permille: u32, dice_permille: i32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const EXPONENTIAL: RestartStrategy = RestartStrategy::ExponentialDelay {
@@ -278,5 +280,94 @@ mod tests {
                 due_ms: 7 + COMMIT_DELAY_MS
             }
         );
+    }
+
+    fn kinds() -> impl Strategy<Value = FailureKind> {
+        prop_oneof![
+            Just(TaskFailure),
+            Just(WorkerLost),
+            Just(IncompleteAfterTakeover),
+            Just(ChannelBroken),
+        ]
+    }
+
+    /// Failures as they may come: at times that don't fall.
+    fn failures(gap_ms: u64) -> impl Strategy<Value = Vec<(u64, FailureKind)>> {
+        proptest::collection::vec((0..gap_ms, kinds()), 0..40).prop_map(|steps| {
+            let mut now_ms = 0;
+            let at = |(gap_ms, kind)| {
+                now_ms += gap_ms;
+                (now_ms, kind)
+            };
+            steps.into_iter().map(at).collect()
+        })
+    }
+
+    /// The first failure of the job's own that ends it.
+    fn end(strategy: &RestartStrategy, failures: &[(u64, FailureKind)]) -> Option<usize> {
+        let own = |delay: &(Option<u64>, &(u64, FailureKind))| !delay.1.1.is_infrastructure();
+        let delays = delays(strategy, failures);
+        let mut own = delays.into_iter().zip(failures).filter(own);
+        own.position(|(delay, _)| delay.is_none())
+    }
+
+    proptest! {
+        /// Exactly the first `attempts` failures of the job's own are followed by a restart, whatever
+        /// workers and leaders do in between.
+        #[test]
+        fn fixed_delay_grants_its_attempts(
+            attempts in 0u32..6, failures in failures(100_000),
+        ) {
+            let strategy = RestartStrategy::FixedDelay { attempts, delay_ms: 7 };
+            let own = failures.iter().filter(|(_, kind)| !kind.is_infrastructure()).count();
+            let expected = (own > attempts as usize).then_some(attempts as usize);
+            prop_assert_eq!(end(&strategy, &failures), expected);
+        }
+
+        /// The job fails at the first failure of its own before which as many as are tolerated lie
+        /// within the interval.
+        #[test]
+        fn failure_rate_counts_within_its_interval(
+            max_failures in 1u32..5, interval_ms in 1u64..300, failures in failures(100),
+        ) {
+            let strategy = RestartStrategy::FailureRate { max_failures, interval_ms, delay_ms: 7 };
+            let own: Vec<u64> = failures
+                .iter()
+                .filter(|(_, kind)| !kind.is_infrastructure())
+                .map(|(at_ms, _)| *at_ms)
+                .collect();
+            let too_many = |nth: &usize| {
+                let recent = own[..*nth].iter().filter(|at| own[*nth] - **at < interval_ms);
+                recent.count() >= max_failures as usize
+            };
+            prop_assert_eq!(end(&strategy, &failures), (0..own.len()).find(too_many));
+        }
+
+        /// A backoff lies between its first value and its highest, give or take the jitter; it grows
+        /// by its factor while failures follow each other, and starts afresh after a stable time.
+        #[test]
+        fn exponential_delay_stays_within_its_bounds(
+            steps in proptest::collection::vec((0u64..120_000, -1_000i32..=1_000), 1..40),
+        ) {
+            let mut state = RestartState::default();
+            let (mut now_ms, mut plain_ms) = (0, 0);
+            for (nth, (gap_ms, jitter_permille)) in steps.into_iter().enumerate() {
+                now_ms += gap_ms;
+                plain_ms = match nth > 0 && gap_ms < 60_000 {
+                    true => (plain_ms * 3 / 2).min(3_000),
+                    false => 1_000,
+                };
+                let failed = Failed { jitter_permille, ..at(now_ms, TaskFailure) };
+                let (after, verdict) = decide(&EXPONENTIAL, &state, failed);
+                state = after;
+                let Verdict::Restart { due_ms } = verdict else {
+                    return Err(TestCaseError::fail("it restarts without end"));
+                };
+                let delay_ms = due_ms - now_ms;
+                prop_assert!(delay_ms.abs_diff(plain_ms) <= plain_ms / 10, "{delay_ms} {plain_ms}");
+                // The same entry decides the same on every replica.
+                prop_assert_eq!(decide(&EXPONENTIAL, &state, failed), decide(&EXPONENTIAL, &state, failed));
+            }
+        }
     }
 }

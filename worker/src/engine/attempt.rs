@@ -10,6 +10,7 @@ use regent_protocol::v1::{AttemptKey, Deploy, TaskPhase};
 use tokio::sync::{mpsc, oneshot};
 
 use super::channel::{CHANNEL_ELEMENTS, Element, OutputEdge, Outputs};
+use super::clock::EventClock;
 use super::effects::Effects;
 use super::error::TaskError;
 use super::exchange::{Connections, Export, ExportPoint, OPEN_WITHIN, TakeError};
@@ -250,7 +251,7 @@ impl Wiring {
         Ends {
             commands,
             inputs: Vec::new(),
-            outputs: Outputs::new(Vec::new(), handle.meter.clone()),
+            outputs: Outputs::new(Vec::new(), handle.meter.clone(), None),
             delivered: Vec::new(),
         }
     }
@@ -263,7 +264,9 @@ impl Wiring {
         handle: &TaskHandle,
         commands: mpsc::Receiver<Command>,
     ) -> Result<Ends, TaskError> {
-        let schema = schema_of(&order.vertices[planned.vertex].columns)?;
+        let vertex = &order.vertices[planned.vertex];
+        let schema = schema_of(&vertex.columns)?;
+        let clock = EventClock::of(vertex, &schema)?;
         let mut edges = Vec::new();
         let mut delivered = Vec::new();
         for output in &planned.outputs {
@@ -277,7 +280,7 @@ impl Wiring {
         Ok(Ends {
             commands,
             inputs: Vec::new(),
-            outputs: Outputs::new(edges, handle.meter.clone()),
+            outputs: Outputs::new(edges, handle.meter.clone(), clock),
             delivered,
         })
     }

@@ -5,12 +5,14 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::align::Alignment;
+use super::clock::EventClock;
 use super::error::TaskError;
 use super::meter::{Activity, Meter};
 use super::partition::Partitioner;
@@ -57,6 +59,9 @@ pub(crate) enum Element {
     Barrier(Barrier),
     /// Microseconds; no row with an earlier time follows.
     Watermark(i64),
+    /// Nothing comes for a while: this channel holds no watermark back until its next batch or
+    /// watermark.
+    Idle,
     /// The last element.
     End,
 }
@@ -121,20 +126,28 @@ pub(crate) struct Outputs {
     edges: Vec<OutputEdge>,
     meter: Arc<Meter>,
     split: Vec<(usize, RecordBatch)>,
+    /// If this task brings watermarks forth itself.
+    clock: Option<EventClock>,
 }
 
 impl Outputs {
-    pub(crate) fn new(edges: Vec<OutputEdge>, meter: Arc<Meter>) -> Self {
+    pub(crate) fn new(
+        edges: Vec<OutputEdge>,
+        meter: Arc<Meter>,
+        clock: Option<EventClock>,
+    ) -> Self {
         Self {
             edges,
             meter,
             split: Vec::new(),
+            clock,
         }
     }
 
     /// Sends a batch along every edge, waiting for room.
     pub(crate) async fn batch(&mut self, batch: RecordBatch) -> Result<(), TaskError> {
         self.meter.output(batch.num_rows(), row_bytes(&batch));
+        let watermark = self.clock.as_mut().and_then(|clock| clock.observe(&batch));
         for edge in &mut self.edges {
             let targets = edge.targets.len();
             edge.partitioner
@@ -143,7 +156,41 @@ impl Outputs {
                 send(&edge.targets[target], Element::Batch(part), &self.meter).await;
             }
         }
+        if let Some(micros) = watermark {
+            self.meter.watermark(micros);
+            self.broadcast(Element::Watermark(micros)).await;
+        }
         Ok(())
+    }
+
+    /// Passes on the watermark of the inputs, or that of an end. A task that brings watermarks
+    /// forth itself lets no others through.
+    pub(crate) async fn watermark(&mut self, micros: i64) {
+        if self.clock.is_some() && micros != i64::MAX {
+            return;
+        }
+        self.meter.watermark(micros);
+        self.broadcast(Element::Watermark(micros)).await;
+    }
+
+    /// All inputs are idle.
+    pub(crate) async fn idle(&mut self) {
+        if self.clock.is_none() {
+            self.broadcast(Element::Idle).await;
+        }
+    }
+
+    /// When this task, without rows, stops holding watermarks back.
+    pub(crate) fn idle_at(&self) -> Option<Instant> {
+        self.clock.as_ref().and_then(EventClock::idle_at)
+    }
+
+    /// Says so, once that time has come.
+    pub(crate) async fn idle_if_due(&mut self) {
+        let due = self.clock.as_mut().is_some_and(|c| c.idle(Instant::now()));
+        if due {
+            self.broadcast(Element::Idle).await;
+        }
     }
 
     /// Sends an element to every task downstream, behind all batches so far.

@@ -6,7 +6,7 @@ use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use regent_protocol::v1::{Barrier as WireBarrier, EndOfInput, Frame, frame};
+use regent_protocol::v1::{Barrier as WireBarrier, EndOfInput, Frame, IdleInput, frame};
 
 use super::channel::{Barrier, BarrierKind, Element};
 use super::error::TaskError;
@@ -28,6 +28,7 @@ pub(crate) fn encode(element: Element) -> Result<Vec<Frame>, TaskError> {
             kind: barrier.kind.name().to_owned(),
         })),
         Element::Watermark(micros) => one(frame::Frame::WatermarkUs(micros)),
+        Element::Idle => one(frame::Frame::Idle(IdleInput {})),
         Element::End => one(frame::Frame::End(EndOfInput {})),
     }
 }
@@ -62,6 +63,7 @@ pub(crate) fn decode(frame: Frame) -> Result<Element, TaskError> {
             }))
         }
         Some(frame::Frame::WatermarkUs(micros)) => Ok(Element::Watermark(micros)),
+        Some(frame::Frame::Idle(IdleInput {})) => Ok(Element::Idle),
         Some(frame::Frame::End(EndOfInput {})) => Ok(Element::End),
         None => Err(bad("an empty frame")),
     }
@@ -125,6 +127,7 @@ mod tests {
         for element in [
             Element::Barrier(barrier),
             Element::Watermark(-5),
+            Element::Idle,
             Element::End,
         ] {
             assert_eq!(round_trip(element.clone()), [element]);

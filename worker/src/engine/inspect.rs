@@ -10,7 +10,7 @@ use regent_protocol::v1::{InspectPaths, PathProblem, PathsInspected, VertexPlan}
 
 use super::error::TaskError;
 use super::operators::config;
-use super::sources::{check_header, resolve_files};
+use super::sources::{check_header, list_files, resolve_files};
 
 /// Headers of a source that are looked at; the rest is found out by running.
 const HEADERS_MAX: usize = 1000;
@@ -41,7 +41,12 @@ pub(crate) fn inspect(order: &InspectPaths) -> PathsInspected {
 
 fn inspect_source(vertex: &VertexPlan) -> Result<(), TaskError> {
     let spec: FilesSourceSpec = config(vertex)?;
-    for file in resolve_files(&spec.path)?.iter().take(HEADERS_MAX) {
+    let files = match spec.discovery_interval_ms {
+        // They may come later.
+        Some(_) => list_files(&spec.path)?,
+        None => resolve_files(&spec.path)?,
+    };
+    for file in files.iter().take(HEADERS_MAX) {
         check_header(&spec, &file.path)?;
     }
     Ok(())

@@ -28,6 +28,7 @@ pub(crate) struct Meter {
     records_out: AtomicU64,
     bytes_out: AtomicU64,
     skipped: AtomicU64,
+    late: AtomicU64,
     watermark_us: AtomicI64,
     /// Nanoseconds since `began` of the latest input; 0 before the first.
     input_at: AtomicU64,
@@ -54,6 +55,7 @@ impl Default for Meter {
             records_out: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             watermark_us: AtomicI64::new(NO_WATERMARK),
             input_at: AtomicU64::new(0),
             input_gap: AtomicU64::new(0),
@@ -83,6 +85,10 @@ impl Meter {
 
     pub(crate) fn skipped(&self, rows: u64) {
         self.skipped.store(rows, Relaxed);
+    }
+
+    pub(crate) fn late(&self, rows: u64) {
+        self.late.store(rows, Relaxed);
     }
 
     pub(crate) fn watermark(&self, micros: i64) {
@@ -126,6 +132,7 @@ impl Meter {
         metrics.bytes_out = self.bytes_out.load(Relaxed);
         metrics.input_gap_us = self.input_gap.swap(0, Relaxed) / 1_000;
         metrics.records_skipped = self.skipped.load(Relaxed);
+        metrics.records_late = self.late.load(Relaxed);
         let watermark = self.watermark_us.load(Relaxed);
         metrics.has_watermark = watermark != NO_WATERMARK;
         if metrics.has_watermark {
@@ -153,6 +160,7 @@ mod tests {
         meter.input(5);
         meter.output(3, 24);
         meter.skipped(2);
+        meter.late(1);
         meter.watermark(1_500_000);
         meter.enter(Activity::Busy);
         meter.enter(Activity::Backpressured);
@@ -165,6 +173,7 @@ mod tests {
         meter.sample(&mut seen, &mut metrics);
         assert_eq!((metrics.records_in, metrics.records_out), (5, 3));
         assert_eq!((metrics.bytes_out, metrics.records_skipped), (24, 2));
+        assert_eq!(metrics.records_late, 1);
         assert_eq!((metrics.has_watermark, metrics.watermark_ms), (true, 1500));
         assert!(metrics.backpressured_ratio > 0.9, "{metrics:?}");
         assert!(metrics.busy_ratio < 0.1, "{metrics:?}");

@@ -8,6 +8,7 @@
 mod align;
 mod attempt;
 mod channel;
+mod clock;
 mod commit_only;
 mod effects;
 mod error;

@@ -284,8 +284,9 @@ impl crate::engine::Operator for RunningOperator {
         told(self.take(&batch, out))
     }
 
-    fn watermark(&mut self, micros: i64, out: &mut Vec<RecordBatch>) -> Result<(), TaskError> {
-        told(self.raise(micros, out))
+    fn watermark(&mut self, micros: i64, out: &mut Vec<RecordBatch>) -> Result<bool, TaskError> {
+        told(self.raise(micros, out))?;
+        Ok(false)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -213,7 +213,7 @@ impl Harness {
     /// # Errors
     /// What would fail the task.
     pub fn watermark(&mut self, micros: i64) -> Result<Vec<RecordBatch>> {
-        self.each(|subtask, out| subtask.watermark(micros, out))
+        self.each(|subtask, out| subtask.watermark(micros, out).map(|_| ()))
     }
 
     /// The worker's clock moves on to this time, in microseconds; it begins at 0.

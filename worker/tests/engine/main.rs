@@ -11,3 +11,4 @@ mod orders;
 mod own;
 mod rows;
 mod runs;
+mod windows;

@@ -140,6 +140,24 @@ fn rows_that_part_and_meet_again() {
 }
 
 #[test]
+fn a_source_that_follows_its_path_never_ends() {
+    let source = |interval: &str| {
+        format!(
+            "{{ id: f, source: files, with: {{ path: in, format: csv, columns: {{ a: utf8 }}, \
+             discovery-interval: {interval} }} }}"
+        )
+    };
+    let text = job("", &[&source("2s"), &drop_from("f")]);
+    let found = vertex(&text, "f");
+    assert!(!found.bounded);
+    assert!(found.config_json.contains("\"discovery-interval-ms\":2000"));
+    refused(
+        &job("", &[&source("«1ms"), &drop_from("f")]),
+        &["at least 10ms"],
+    );
+}
+
+#[test]
 fn print_and_json_lines() {
     let print = "{ id: p, sink: print, inputs: [ numbers ] }";
     let sink = vertex(&job("", &[NUMBERS, print]), "p");

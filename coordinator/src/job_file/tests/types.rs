@@ -341,10 +341,6 @@ const AGGREGATE: &[(&str, &[&str])] = &[
         "{ group-by: [ month ], emit: «last, compute: { n: { count: '*' } } }",
         &["emit can't be `last`; valid: "],
     ),
-    (
-        "{ group-by: [ month ], «window: { tumbling: 1m }, compute: { n: { count: '*' } } }",
-        &["windows aren't available in this version"],
-    ),
 ];
 
 #[test]

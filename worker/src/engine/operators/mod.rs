@@ -20,7 +20,19 @@ use super::error::TaskError;
 pub(crate) struct OperatorState {
     /// One for each key group that holds anything.
     pub(crate) key_groups: Vec<KeyGroupState>,
-    /// State that belongs to no key, in pieces that any subtask may take over.
+    /// State that belongs to no key, in pieces that any subtask may take over: a restore hands all
+    /// subtasks' items to each of them.
+    pub(crate) items: Vec<Bytes>,
+}
+
+/// What a subtask of an operator starts from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OperatorStart {
+    pub(crate) subtask: u32,
+    pub(crate) parallelism: u32,
+    /// The key groups of the restored state that are this subtask's.
+    pub(crate) groups: Vec<KeyGroupState>,
+    /// Items of all subtasks of the restored state.
     pub(crate) items: Vec<Bytes>,
 }
 
@@ -29,10 +41,16 @@ pub(crate) trait Operator: Send {
     /// Takes one batch and appends what it emits.
     fn process(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<(), TaskError>;
 
-    /// The watermark of all inputs rose: no row with an earlier time follows. Appends what is due;
-    /// the task passes the watermark on afterwards.
-    fn watermark(&mut self, _micros: i64, _out: &mut Vec<RecordBatch>) -> Result<(), TaskError> {
-        Ok(())
+    /// The watermark of all inputs rose: rows of an earlier time are late from now on. Appends what is
+    /// due; the task passes the watermark on afterwards. Called until it answers false; each call
+    /// appends a bounded amount.
+    fn watermark(&mut self, _micros: i64, _out: &mut Vec<RecordBatch>) -> Result<bool, TaskError> {
+        Ok(false)
+    }
+
+    /// Rows dropped since the start because their time was over, or because they had none.
+    fn late(&self) -> u64 {
+        0
     }
 
     /// When [`Operator::wake`] wants to be called.
@@ -53,20 +71,16 @@ pub(crate) trait Operator: Send {
     fn snapshot(&mut self) -> Result<OperatorState, TaskError>;
 }
 
-/// The operator that a vertex names, with the key groups that are this subtask's.
+/// The operator that a vertex names, with its state.
 pub(crate) fn build(
     plan: &VertexPlan,
     input: &SchemaRef,
-    groups: &[KeyGroupState],
+    start: &OperatorStart,
 ) -> Result<Box<dyn Operator>, TaskError> {
     match plan.operator.as_str() {
         "filter" => Ok(Box::new(filter::Filter::new(&config(plan)?, input)?)),
         "select" => Ok(Box::new(select::Select::new(&config(plan)?, input)?)),
-        "aggregate" => {
-            let mut operator = aggregate::Aggregate::new(&config(plan)?, input)?;
-            operator.restore(groups)?;
-            Ok(Box::new(operator))
-        }
+        "aggregate" => aggregate::build(&config(plan)?, input, start),
         other => Err(TaskError::task(format!("unknown operator {other}"))),
     }
 }

@@ -15,7 +15,7 @@ use regent_protocol::v1::VertexPlan;
 use super::error::TaskError;
 use super::operators::config;
 
-pub(crate) use files::{ListingCache, check_header, resolve as resolve_files};
+pub(crate) use files::{ListingCache, check_header, list as list_files, resolve as resolve_files};
 
 /// Rows of one batch when nothing limits the rate.
 pub(crate) const BATCH_ROWS: usize = 8192;

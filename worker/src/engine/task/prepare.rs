@@ -8,6 +8,7 @@ use crate::engine::channel::{CHANNEL_ELEMENTS, Inputs};
 use crate::engine::effects::Effects;
 use crate::engine::error::TaskError;
 use crate::engine::exchange::{self, Subscription};
+use crate::engine::operators::OperatorStart;
 use crate::engine::own::{self, OwnStart, Running};
 use crate::engine::restore::Share;
 use crate::engine::schema::schema_of;
@@ -79,8 +80,14 @@ impl Live {
                 let from = self.upstream();
                 let from = from.ok_or_else(|| TaskError::task("the operator has no input"))?;
                 let schema = schema_of(&from.columns)?;
-                let groups = share.unwrap_or_default().key_groups;
-                operators::build(plan, &schema, &groups).map(Node::Operator)
+                let share = share.unwrap_or_default();
+                let start = OperatorStart {
+                    subtask: self.context.id.subtask,
+                    parallelism: plan.parallelism,
+                    groups: share.key_groups,
+                    items: share.items,
+                };
+                operators::build(plan, &schema, &start).map(Node::Operator)
             }
         }
     }

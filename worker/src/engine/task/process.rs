@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::watermark::Watermarks;
+use super::watermark::{Mark, Watermarks};
 use super::{Command, Live, Node};
 use crate::engine::align::{Alignment, Step};
 use crate::engine::channel::{Barrier, BarrierKind, Element};
@@ -40,7 +40,8 @@ impl Live {
         let mut due_last = false;
         while !flow.alignment.all_ended() {
             meter.enter(Activity::Idle);
-            let wake = self.wake(&flow.alignment, deadline(node), due_last).await;
+            let deadline = earlier(deadline(node), self.outputs.idle_at());
+            let wake = self.wake(&flow.alignment, deadline, due_last).await;
             meter.enter(Activity::Busy);
             due_last = matches!(wake, Wake::Deadline);
             match wake {
@@ -109,12 +110,18 @@ impl Live {
         element: Element,
     ) -> Result<(), TaskError> {
         match element {
-            Element::Batch(batch) => self.on_batch(node, flow, batch).await,
+            Element::Batch(batch) => {
+                let mark = flow.watermarks.rows(input);
+                self.on_mark(node, flow, mark).await?;
+                self.on_batch(node, flow, batch).await
+            }
             Element::Watermark(micros) => {
-                if let Some(lowest) = flow.watermarks.advance(input, micros) {
-                    self.on_watermark(node, flow, lowest).await?;
-                }
-                Ok(())
+                let mark = flow.watermarks.advance(input, micros);
+                self.on_mark(node, flow, mark).await
+            }
+            Element::Idle => {
+                let mark = flow.watermarks.idle(input);
+                self.on_mark(node, flow, mark).await
             }
             Element::Barrier(barrier) => {
                 let step = flow.alignment.barrier(input, barrier.id);
@@ -124,10 +131,8 @@ impl Live {
             Element::End => {
                 let step = flow.alignment.end(input);
                 self.on_step(node, flow, step).await?;
-                if let Some(lowest) = flow.watermarks.end(input) {
-                    self.on_watermark(node, flow, lowest).await?;
-                }
-                Ok(())
+                let mark = flow.watermarks.end(input);
+                self.on_mark(node, flow, mark).await
             }
         }
     }
@@ -143,6 +148,7 @@ impl Live {
         match node {
             Node::Operator(operator) => {
                 operator.process(batch, &mut flow.emitted)?;
+                self.context.meter.late(operator.late());
                 self.send(&mut flow.emitted).await?;
             }
             Node::Sink(sink) => {
@@ -156,23 +162,34 @@ impl Live {
         Ok(())
     }
 
-    /// What becomes due with the watermark goes before it.
-    async fn on_watermark(
+    /// Lets an operator emit what its time has come for, and tells those downstream.
+    async fn on_mark(
         &mut self,
         node: &mut Node,
         flow: &mut Flow,
-        micros: i64,
+        mark: Mark,
     ) -> Result<(), TaskError> {
-        self.context.meter.watermark(micros);
-        if let Node::Operator(operator) = node {
-            operator.watermark(micros, &mut flow.emitted)?;
+        if let (Node::Operator(operator), Some(micros)) = (&mut *node, mark.rose) {
+            while operator.watermark(micros, &mut flow.emitted)? {
+                self.send(&mut flow.emitted).await?;
+            }
             self.send(&mut flow.emitted).await?;
         }
-        self.outputs.broadcast(Element::Watermark(micros)).await;
+        if mark.rose.is_some() || mark.woke {
+            self.outputs.watermark(flow.watermarks.lowest()).await;
+        }
+        if mark.idle {
+            self.outputs.idle().await;
+        }
         Ok(())
     }
 
+    /// What has come due: silence downstream, or the node's own.
     async fn on_deadline(&mut self, node: &mut Node, flow: &mut Flow) -> Result<(), TaskError> {
+        self.outputs.idle_if_due().await;
+        if deadline(node).is_none_or(|at| at > Instant::now()) {
+            return Ok(());
+        }
         match node {
             Node::Sink(sink) => sink.roll().await,
             Node::Operator(operator) => {
@@ -242,4 +259,8 @@ fn deadline(node: &Node) -> Option<Instant> {
         Node::Operator(operator) => operator.deadline(),
         Node::Source(_) => None,
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

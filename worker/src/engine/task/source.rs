@@ -56,8 +56,7 @@ impl Live {
                 Some(SourceStep::Watermark(micros)) => {
                     if micros > standing.watermark {
                         standing.watermark = micros;
-                        meter.watermark(micros);
-                        self.outputs.broadcast(Element::Watermark(micros)).await;
+                        self.outputs.watermark(micros).await;
                     }
                     continue;
                 }
@@ -65,7 +64,11 @@ impl Live {
                     meter.skipped(source.skipped());
                     return Ok(self.end_outputs(standing.floor).await);
                 }
-                Some(SourceStep::Wait(until)) => Some(until),
+                // Whoever waits for its rate may have nothing to say about time for so long.
+                Some(SourceStep::Wait(until)) => {
+                    self.outputs.idle_if_due().await;
+                    Some(self.outputs.idle_at().map_or(until, |at| at.min(until)))
+                }
                 None => None,
             };
             meter.enter(Activity::Idle);
@@ -151,8 +154,7 @@ impl Live {
 
     /// Says that nothing follows; hands the floor through.
     async fn end_outputs(&mut self, floor: u64) -> u64 {
-        self.context.meter.watermark(i64::MAX);
-        self.outputs.broadcast(Element::Watermark(i64::MAX)).await;
+        self.outputs.watermark(i64::MAX).await;
         self.outputs.broadcast(Element::End).await;
         floor
     }

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use arrow::array::{AsArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::datatypes::{Float64Type, Int64Type, SchemaRef};
 use proptest::prelude::*;
-use regent_protocol::spec::ComputeSpec;
+use regent_protocol::spec::{ComputeSpec, Function};
 
 use super::*;
-use crate::engine::keys::{groups_of, subtask_of};
+use crate::engine::keys::{group_of, groups_of, subtask_of};
 
 fn compute(name: &str, function: Function, column: Option<&str>) -> ComputeSpec {
     ComputeSpec {
@@ -26,6 +28,7 @@ fn spec(emit: Emit) -> AggregateSpec {
             compute("most", Function::Max, Some("v")),
             compute("mean", Function::Avg, Some("v")),
         ],
+        window: None,
     }
 }
 
@@ -147,6 +150,7 @@ fn text_float_and_timestamp_extremes() {
             compute("e", Function::Avg, Some("f")),
             compute("g", Function::Sum, Some("f")),
         ],
+        window: None,
     };
     let batch = RecordBatch::try_from_iter([
         (
@@ -183,6 +187,7 @@ fn no_group_by_is_one_key() {
         group_by: vec![],
         emit: Emit::Final,
         compute: vec![compute("rows", Function::Count, None)],
+        window: None,
     };
     let mut aggregate = Aggregate::new(&spec, &schema()).unwrap();
     let rows = [(Some("a"), None), (None, None)];

@@ -55,34 +55,45 @@ impl ListingCache {
 
 /// The files that a path means now. No file at all is an error: a job would silently do nothing.
 pub(crate) fn resolve(path: &str) -> Result<FilesFound, TaskError> {
+    let files = list(path)?;
+    if files.is_empty() {
+        return Err(TaskError::task(format!("{path}: no file is there")));
+    }
+    Ok(files)
+}
+
+/// The files that a path means now, if any.
+pub(crate) fn list(path: &str) -> Result<FilesFound, TaskError> {
     let mut paths = match fs::metadata(path) {
         Ok(found) if found.is_dir() => directory(Path::new(path))?,
         Ok(_) => vec![PathBuf::from(path)],
         Err(_) if path.contains(['*', '?', '[']) => glob(path)?,
         Err(error) => return Err(TaskError::io("reading", Path::new(path), &error)),
     };
-    if paths.is_empty() {
-        return Err(TaskError::task(format!("{path}: no file is there")));
-    }
     if paths.len() > FILES_MAX {
         return Err(TaskError::task(format!(
             "{path}: more than {FILES_MAX} files"
         )));
     }
     paths.sort();
-    paths.into_iter().map(found).collect()
+    paths.into_iter().filter_map(found).collect()
 }
 
-fn found(path: PathBuf) -> Result<FileFound, TaskError> {
-    let meta = fs::metadata(&path).map_err(|e| TaskError::io("reading", &path, &e))?;
+/// `None`: it is gone again.
+fn found(path: PathBuf) -> Option<Result<FileFound, TaskError>> {
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(TaskError::io("reading", &path, &error))),
+        Ok(meta) => Some(file_found(&path, meta.len())),
+    }
+}
+
+fn file_found(path: &Path, length: u64) -> Result<FileFound, TaskError> {
     let text = path
         .to_str()
         .map(str::to_owned)
         .ok_or_else(|| TaskError::task(format!("{}: the name is not UTF-8", path.display())))?;
-    Ok(FileFound {
-        path: text,
-        length: meta.len(),
-    })
+    Ok(FileFound { path: text, length })
 }
 
 /// Files of a directory without hidden ones and those whose name begins with `_`.

@@ -1,10 +1,12 @@
 //! `source: files`: the files that are there at the job's first start, whole files as splits. The
 //! list is fixed then and lives in the state; split k belongs to subtask k mod parallelism. A file
-//! is read up to the end that it has when it is reached.
+//! is read up to the end that it has when it is reached. With a discovery interval the list grows
+//! for ever (`follow`).
 
 mod chunks;
 mod columns;
 mod csv;
+mod follow;
 mod json;
 mod listing;
 mod position;
@@ -20,8 +22,9 @@ use futures::future::BoxFuture;
 use prost::Message;
 use regent_protocol::spec::FilesSourceSpec;
 
-pub(crate) use listing::{ListingCache, resolve};
+pub(crate) use listing::{ListingCache, list, resolve};
 
+use self::follow::Follow;
 use self::position::{SplitPosition, from_items, from_listing};
 use self::reader::{ReadPlan, SplitReader};
 use super::{BATCH_ROWS, Source, SourceStart, SourceStep};
@@ -34,6 +37,9 @@ pub(crate) struct FilesSource {
     limiter: Option<RateLimiter>,
     /// This subtask's splits, in order; the first that isn't done is being read.
     splits: Vec<SplitPosition>,
+    /// Splits before this one are done.
+    current: usize,
+    follow: Option<Follow>,
     reader: Option<SplitReader>,
     skipped: u64,
 }
@@ -45,17 +51,25 @@ impl FilesSource {
         vertex: &str,
         start: SourceStart,
     ) -> Result<Self, TaskError> {
-        let all = match &start.restored {
-            Some(items) => from_items(items)?,
-            None => from_listing(&*start.listings.files(vertex, &spec.path).await?),
-        };
         let mine = |p: &SplitPosition| p.split % start.parallelism == start.subtask;
+        let follow = Follow::of(&spec, (start.subtask, start.parallelism));
+        let splits = match (&follow, &start.restored) {
+            (Some(follow), Some(items)) => follow.restored(items)?,
+            (Some(_), None) => Vec::new(),
+            (None, Some(items)) => from_items(items)?.into_iter().filter(mine).collect(),
+            (None, None) => {
+                let files = start.listings.files(vertex, &spec.path).await?;
+                from_listing(&files).into_iter().filter(mine).collect()
+            }
+        };
         let rate =
             |rate: f64| RateLimiter::new(rate / f64::from(start.parallelism), Instant::now());
         Ok(Self {
             limiter: spec.rate.map(rate),
             plan: Arc::new(ReadPlan::new(spec)),
-            splits: all.into_iter().filter(mine).collect(),
+            splits,
+            current: 0,
+            follow,
             reader: None,
             skipped: 0,
         })
@@ -63,9 +77,24 @@ impl FilesSource {
 
     async fn step(&mut self) -> Result<SourceStep, TaskError> {
         loop {
-            let Some(current) = self.splits.iter().position(|split| !split.done) else {
-                return Ok(SourceStep::End);
-            };
+            while self
+                .splits
+                .get(self.current)
+                .is_some_and(|split| split.done)
+            {
+                self.current += 1;
+            }
+            let current = self.current;
+            if current == self.splits.len() {
+                let Some(follow) = &mut self.follow else {
+                    return Ok(SourceStep::End);
+                };
+                if let Some(until) = follow.waits(Instant::now()) {
+                    return Ok(SourceStep::Wait(until));
+                }
+                follow.look(&mut self.splits).await?;
+                continue;
+            }
             let mut rows = BATCH_ROWS;
             if let Some(limiter) = &mut self.limiter {
                 match limiter.allow(Instant::now()) {

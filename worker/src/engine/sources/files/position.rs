@@ -38,6 +38,9 @@ pub(super) struct SplitPosition {
     /// Hash of that list: tells lists apart that were taken while files came or went.
     #[prost(fixed64, tag = "10")]
     pub(super) listing: u64,
+    /// Found while following a path: there was no list, and no number.
+    #[prost(bool, tag = "11")]
+    pub(super) followed: bool,
 }
 
 /// The positions of a first start, one for each file.
@@ -74,6 +77,13 @@ pub(super) fn from_items(items: &[Bytes]) -> Result<Vec<SplitPosition>, TaskErro
             "no file position is in the state".into(),
         ));
     };
+    if positions.iter().any(|p| p.followed) {
+        return Err(TaskError::Restore(format!(
+            "the state is of a source that followed its path (it read {}); it needs its \
+             discovery-interval",
+            first.path
+        )));
+    }
     if positions.iter().any(|p| p.listing != first.listing) {
         return Err(TaskError::Restore(format!(
             "subtasks saw different files at the first start (files came or went beside {}); \

@@ -58,8 +58,10 @@ impl SplitReader {
         let path = Path::new(&position.path);
         let file = File::open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => TaskError::task(format!(
-                "{} vanished: it had {} bytes when the job started",
-                position.path, position.length
+                "{} vanished: it had {} bytes when {}",
+                position.path,
+                position.length,
+                first_seen(&position)
             )),
             _ => TaskError::io("opening", path, &error),
         })?;
@@ -298,11 +300,22 @@ impl SplitReader {
     }
 }
 
+/// When the length of a file was taken.
+fn first_seen(position: &SplitPosition) -> &'static str {
+    if position.followed {
+        "it was found"
+    } else {
+        "the job started"
+    }
+}
+
 fn check_length(position: &SplitPosition, length: u64) -> Result<(), TaskError> {
     if length < position.length {
         return Err(TaskError::task(format!(
-            "{} shrank: it had {} bytes when the job started, now {length}",
-            position.path, position.length
+            "{} shrank: it had {} bytes when {}, now {length}",
+            position.path,
+            position.length,
+            first_seen(position)
         )));
     }
     Ok(())

@@ -21,6 +21,7 @@ fn spec(path: &Path, on_error: OnError) -> FilesSourceSpec {
             column("name", ColumnType::Utf8),
             column("n", ColumnType::Int64),
         ],
+        discovery_interval_ms: None,
     }
 }
 
@@ -262,4 +263,58 @@ async fn a_record_without_end_is_refused() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("f.csv:2: the record is longer"), "{error}");
+}
+
+/// Rows until the source has nothing more for now.
+async fn drain_for_now(source: &mut FilesSource) -> Result<Vec<(String, Option<i64>)>, TaskError> {
+    let mut rows = Vec::new();
+    while let SourceStep::Batch(batch) = source.next().await? {
+        rows.extend(rows_of(&batch));
+    }
+    rows.sort();
+    Ok(rows)
+}
+
+#[tokio::test]
+async fn a_followed_directory_brings_new_files_and_never_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = || FilesSourceSpec {
+        discovery_interval_ms: Some(1),
+        ..spec(dir.path(), OnError::Fail)
+    };
+    let put = |name: &str, n: i64| {
+        fs::write(dir.path().join(name), format!("name,n\nx,{n}\n")).unwrap();
+    };
+    let mut first = source(followed(), (0, 1), None).await.unwrap();
+    assert!(
+        drain_for_now(&mut first).await.unwrap().is_empty(),
+        "none is there yet"
+    );
+    put("b.csv", 1);
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    assert_eq!(drain_for_now(&mut first).await.unwrap(), [row("x", 1)]);
+    put("a.csv", 2);
+    put(".hidden", 9);
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    assert_eq!(drain_for_now(&mut first).await.unwrap(), [row("x", 2)]);
+    let state = first.snapshot();
+    put("c.csv", 3);
+    put("d.csv", 4);
+    let mut rows = Vec::new();
+    for subtask in 0..3 {
+        let mut next = source(followed(), (subtask, 3), Some(state.clone()))
+            .await
+            .unwrap();
+        rows.extend(drain_for_now(&mut next).await.unwrap());
+    }
+    rows.sort();
+    assert_eq!(rows, [row("x", 3), row("x", 4)]);
+    let ended = source(spec(dir.path(), OnError::Fail), (0, 1), Some(state)).await;
+    let error = ended.err().unwrap().to_string();
+    assert!(error.contains("discovery-interval"), "{error}");
+    fs::remove_file(dir.path().join("c.csv")).unwrap();
+    fs::remove_dir_all(dir.path()).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    let gone = drain_for_now(&mut first).await.unwrap_err().to_string();
+    assert!(gone.contains(dir.path().to_str().unwrap()), "{gone}");
 }
