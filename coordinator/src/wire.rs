@@ -1,5 +1,7 @@
 //! Between the machine's identifiers and their spelling on the wire to workers. Decides nothing.
 
+use std::ops::RangeInclusive;
+
 use regent_protocol::v1;
 use regent_state::ids::{AttemptToken, Epoch, JobId, LogIndex, NodeId, Run};
 
@@ -9,6 +11,24 @@ pub(crate) struct AttemptRef {
     pub(crate) job: JobId,
     pub(crate) run: Run,
     pub(crate) token: AttemptToken,
+}
+
+impl AttemptRef {
+    /// Every attempt that a job can have, for maps in this order.
+    pub(crate) fn all_of(job: JobId) -> RangeInclusive<Self> {
+        let end = |number: u64| Self {
+            job,
+            run: Run {
+                generation: number,
+                index: LogIndex(number),
+            },
+            token: AttemptToken {
+                generation: number,
+                index: LogIndex(number),
+            },
+        };
+        end(0)..=end(u64::MAX)
+    }
 }
 
 /// One subtask of one vertex of some attempt.

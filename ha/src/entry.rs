@@ -33,10 +33,19 @@ struct VoteV1 {
     committed: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-enum EntryV1 {
+#[derive(Serialize)]
+enum EntryV1<'a> {
     Blank,
-    Normal(Bytes),
+    Normal(&'a Bytes),
+    Membership(MembershipV1),
+}
+
+/// The same as it is read: what is large stays where it is.
+#[derive(Deserialize)]
+enum ReadEntryV1<'a> {
+    Blank,
+    #[serde(borrow)]
+    Normal(&'a [u8]),
     Membership(MembershipV1),
 }
 
@@ -154,24 +163,35 @@ pub(crate) fn decode_vote(bytes: &[u8]) -> Result<Vote, CodecError> {
     })
 }
 
+/// Puts a command's encoding into an entry's, once for log, wire and every replica.
+pub(crate) fn seal_command(envelope: &Bytes) -> Result<EntryData, CodecError> {
+    let sealed = sealed(Kind::LOG_ENTRY, &EntryV1::Normal(envelope))?;
+    // The envelope is the last thing in it.
+    let envelope = sealed.slice(sealed.len() - envelope.len()..);
+    Ok(EntryData::new(sealed, envelope))
+}
+
 /// Encodes what an entry carries; its log id goes beside it.
 pub(crate) fn encode_payload(
     payload: &EntryPayload<EntryData, NodeId, Node>,
 ) -> Result<Bytes, CodecError> {
     let stored = match payload {
         EntryPayload::Blank => EntryV1::Blank,
-        EntryPayload::Normal(data) => EntryV1::Normal(data.0.clone()),
+        EntryPayload::Normal(data) => return Ok(data.sealed().clone()),
         EntryPayload::Membership(membership) => EntryV1::Membership(membership.into()),
     };
     sealed(Kind::LOG_ENTRY, &stored)
 }
 
-/// Puts an entry together from its log id and what it carries.
-pub(crate) fn decode_payload(log_id: LogId, bytes: &[u8]) -> Result<Entry, CodecError> {
-    let payload = match codec::decode(Kind::LOG_ENTRY, &[VERSION], bytes)? {
-        EntryV1::Blank => EntryPayload::Blank,
-        EntryV1::Normal(data) => EntryPayload::Normal(EntryData(data)),
-        EntryV1::Membership(membership) => EntryPayload::Membership(membership.try_into()?),
+/// Puts an entry together from its log id and what it carries, whose memory it shares.
+pub(crate) fn decode_payload(log_id: LogId, bytes: &Bytes) -> Result<Entry, CodecError> {
+    let payload = match codec::decode_borrowed(Kind::LOG_ENTRY, &[VERSION], bytes)? {
+        ReadEntryV1::Blank => EntryPayload::Blank,
+        ReadEntryV1::Normal(envelope) => {
+            let envelope = bytes.slice_ref(envelope);
+            EntryPayload::Normal(EntryData::new(bytes.clone(), envelope))
+        }
+        ReadEntryV1::Membership(membership) => EntryPayload::Membership(membership.try_into()?),
     };
     Ok(Entry { log_id, payload })
 }
@@ -238,7 +258,7 @@ mod tests {
     fn payloads() -> Vec<EntryPayload<EntryData, NodeId, Node>> {
         vec![
             EntryPayload::Blank,
-            EntryPayload::Normal(EntryData(Bytes::from_static(b"hello"))),
+            EntryPayload::Normal(seal_command(&Bytes::from_static(b"hello")).unwrap()),
             EntryPayload::Membership(membership()),
         ]
     }
@@ -251,7 +271,7 @@ mod tests {
             assert_eq!(entry.log_id, log_id());
             assert_eq!(entry.payload, payload);
             for cut in 0..bytes.len() {
-                assert!(decode_payload(log_id(), &bytes[..cut]).is_err());
+                assert!(decode_payload(log_id(), &bytes.slice(..cut)).is_err());
             }
         }
     }

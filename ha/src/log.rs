@@ -131,7 +131,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn weight(entry: &Entry) -> usize {
     let payload = match &entry.payload {
-        EntryPayload::Normal(data) => data.0.len(),
+        EntryPayload::Normal(data) => data.sealed().len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 256,
     };
     payload + 64
@@ -417,14 +417,14 @@ pub(crate) fn covers_everything() -> Covered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{EntryData, LeaderId};
+    use crate::types::LeaderId;
     use bytes::Bytes;
     use openraft::vote::RaftLeaderId;
 
     fn entry(index: u64) -> Entry {
         Entry {
             log_id: LogId::new(LeaderId::new(1, 1), index),
-            payload: EntryPayload::Normal(EntryData(Bytes::from(vec![0; 100]))),
+            payload: EntryPayload::Normal(entry::seal_command(&Bytes::from(vec![0; 100])).unwrap()),
         }
     }
 

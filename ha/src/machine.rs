@@ -71,7 +71,7 @@ impl Batch {
         let log_id = entry.log_id;
         let outcome = match entry.payload {
             EntryPayload::Blank => EntryOutcome(None),
-            EntryPayload::Normal(data) => self.command(log_id, &data.0)?,
+            EntryPayload::Normal(data) => self.command(log_id, data.envelope())?,
             EntryPayload::Membership(membership) => {
                 let stored = StoredMembership::new(Some(log_id), membership);
                 self.view.standing.set_membership(stored);

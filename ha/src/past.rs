@@ -242,7 +242,7 @@ fn past_entry(entry: Entry) -> Result<PastEntry, PastError> {
     let content = match entry.payload {
         EntryPayload::Blank => PastContent::Blank,
         EntryPayload::Normal(data) => {
-            PastContent::Command(Box::new(Envelope::decode(&data.0).map_err(failed)?))
+            PastContent::Command(Box::new(Envelope::decode(data.envelope()).map_err(failed)?))
         }
         EntryPayload::Membership(membership) => PastContent::Membership {
             members: membership

@@ -15,9 +15,10 @@ use regent_storage::latency::Latencies;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use crate::entry;
 use crate::error::ProposeError;
 use crate::raft::{RaftHandle, forwarded_to};
-use crate::types::{EntryData, LeaderId, TypeConfig};
+use crate::types::{LeaderId, TypeConfig};
 
 /// Largest encoded command.
 const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -106,9 +107,10 @@ impl Proposals {
         bytes: Bytes,
         leader: LeaderId,
     ) -> Result<Proposed, ProposeError> {
+        let data = entry::seal_command(&bytes).map_err(|e| ProposeError::Refused(e.to_string()))?;
         let (responder, answer) = ProgressResponder::<TypeConfig, _>::complete_only();
         self.raft
-            .write(EntryData(bytes))
+            .write(data)
             .with_leader(leader)
             .responder(responder)
             .await

@@ -216,7 +216,7 @@ async fn replay(log: &mut RaftLog, mut view: View) -> Result<View, RebirthError>
                     view.standing.set_membership(stored);
                 }
                 EntryPayload::Normal(data) => {
-                    let envelope = Envelope::decode(&data.0).map_err(storage)?;
+                    let envelope = Envelope::decode(data.envelope()).map_err(storage)?;
                     drop(view.machine.apply(entry_id(entry.log_id), &envelope));
                 }
             }

@@ -142,6 +142,10 @@ impl Replica {
 
     /// The leader as far as this replica knows, itself included.
     pub fn leader(&self) -> Option<Member> {
+        match &*self.parts.leadership.borrow() {
+            Leadership::Following { leader, .. } => return Some(leader.clone()),
+            Leadership::Leading(_) | Leadership::None => {}
+        }
         self.status().leader
     }
 

@@ -16,10 +16,11 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::effects::Effects;
+use crate::entry;
 use crate::log::{RaftLog, covers_everything};
 use crate::machine::StateMachine;
 use crate::snapshot::Snapshots;
-use crate::types::{Entry, EntryData, LeaderId, LogId, TypeConfig, Vote};
+use crate::types::{Entry, LeaderId, LogId, TypeConfig, Vote};
 use crate::view::View;
 
 struct Stores;
@@ -63,7 +64,7 @@ fn entry(term: u64, index: u64) -> Entry {
     let data = Bytes::from(format!("entry {term}.{index}"));
     Entry {
         log_id: log_id(term, index),
-        payload: EntryPayload::Normal(EntryData(data)),
+        payload: EntryPayload::Normal(entry::seal_command(&data).unwrap()),
     }
 }
 

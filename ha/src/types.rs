@@ -40,19 +40,40 @@ pub struct Member {
     pub node: Node,
 }
 
-/// The encoded envelope of one command, in the storage codec's frame.
+/// One command as its entry carries it: the encoded envelope within the bytes that log and wire carry,
+/// which are made once, by the proposer, and shared from then on.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryData(pub Bytes);
+pub struct EntryData {
+    sealed: Bytes,
+    envelope: Bytes,
+}
+
+impl EntryData {
+    /// `envelope` lies within `sealed`; see `entry.rs`.
+    pub(crate) fn new(sealed: Bytes, envelope: Bytes) -> Self {
+        Self { sealed, envelope }
+    }
+
+    /// The whole entry's encoding.
+    pub(crate) fn sealed(&self) -> &Bytes {
+        &self.sealed
+    }
+
+    /// The command's encoding.
+    pub(crate) fn envelope(&self) -> &Bytes {
+        &self.envelope
+    }
+}
 
 impl fmt::Debug for EntryData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EntryData({} bytes)", self.0.len())
+        write!(f, "EntryData({} bytes)", self.envelope.len())
     }
 }
 
 impl fmt::Display for EntryData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} bytes", self.envelope.len())
     }
 }
 

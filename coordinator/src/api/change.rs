@@ -131,13 +131,6 @@ async fn forward(
         timeout_ms: left_ms(deadline),
         ..request.clone()
     };
-    let asked = async {
-        let mut client = node.clients.to(&leader.node.api)?;
-        client
-            .change(forward)
-            .await
-            .map(tonic::Response::into_inner)
-    };
     let last_word = match request.change {
         // Whoever hands leadership over answers after it is gone.
         Some(Change::TransferLeader(_)) => HANDED_OVER,
@@ -145,24 +138,45 @@ async fn forward(
     };
     let answered = tokio::select! {
         biased;
-        answered = timeout_at(deadline, asked) => answered,
+        answered = timeout_at(deadline, pass_on(node, leader, forward)) => answered,
         // It died or froze with the request: the next leader is asked under the same id.
         () = guide.succeeded(leader.node_id, last_word) => {
             let message = "leadership moved on before the leader answered";
             return Err(ApiError::new(ErrorKind::UnknownOutcome, message));
         }
     };
-    match answered {
-        Ok(Ok(document)) => Ok(document),
+    answered.unwrap_or_else(|_| {
+        Err(ApiError::new(
+            ErrorKind::UnknownOutcome,
+            "the leader doesn't answer",
+        ))
+    })
+}
+
+async fn pass_on(
+    node: &Node,
+    leader: &Member,
+    request: v1::ChangeRequest,
+) -> Result<v1::Document, ApiError> {
+    let api = &leader.node.api;
+    if !matches!(request.change, Some(Change::TransferLeader(_))) {
+        let forwarder = node.clients.forwarder(api);
+        let forwarder = forwarder.map_err(|status| read::from_leader(&status))?;
+        return forwarder.forward(request).await;
+    }
+    // Answered by one that leads no more: not on the stream, which goes where the leader goes. Trying it
+    // again could hand leadership over twice.
+    let asked = async {
+        let mut client = node.clients.to(api)?;
+        client.change(request).await
+    };
+    match asked.await {
+        Ok(document) => Ok(document.into_inner()),
         // Without a word of Regent's own, the request may have been under way.
-        Ok(Err(status)) => Err(ApiError::from_status(&status).unwrap_or_else(|| {
+        Err(status) => Err(ApiError::from_status(&status).unwrap_or_else(|| {
             let cause = read::from_leader(&status);
             ApiError::new(ErrorKind::UnknownOutcome, cause.message)
         })),
-        Err(_) => Err(ApiError::new(
-            ErrorKind::UnknownOutcome,
-            "the leader doesn't answer",
-        )),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Channels to other replicas' APIs: one for each address, connected lazily, kept for reuse.
+//! Channels to other replicas' APIs: one for each address, connected lazily, kept for reuse; and the
+//! streams for forwarded changes over them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,6 +10,8 @@ use regent_protocol::v1::job_manager_api_client::JobManagerApiClient;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use super::forwarding::Forwarder;
+
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Addresses kept; a cluster has a handful of replicas.
 const CHANNELS_MAX: usize = 64;
@@ -17,6 +20,7 @@ const CHANNELS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     channels: Mutex<BTreeMap<String, Channel>>,
+    forwarders: Mutex<BTreeMap<String, Forwarder>>,
 }
 
 impl Clients {
@@ -39,6 +43,22 @@ impl Clients {
         }
         channels.insert(address.to_owned(), channel.clone());
         Ok(client(channel))
+    }
+
+    /// The stream for changes to the leader at `address`; a new one if it broke.
+    pub(crate) fn forwarder(&self, address: &str) -> Result<Forwarder, Status> {
+        let mut forwarders = self
+            .forwarders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = forwarders.get(address).filter(|open| !open.is_broken()) {
+            return Ok(open.clone());
+        }
+        let opened = Forwarder::open(self.to(address)?);
+        // One leads; a stream to an earlier leader is of no more use.
+        forwarders.clear();
+        forwarders.insert(address.to_owned(), opened.clone());
+        Ok(opened)
     }
 }
 

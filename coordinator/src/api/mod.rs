@@ -8,6 +8,7 @@ mod change;
 pub(crate) mod clients;
 pub(crate) mod documents;
 pub(crate) mod errors;
+mod forwarding;
 mod members;
 mod own_code;
 mod past;
@@ -100,6 +101,19 @@ impl JobManagerApi for Api {
     ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
         let pieces = snapshot::save(&self.node).await;
         pieces.map(Response::new).map_err(Status::from)
+    }
+
+    type ForwardStream = forwarding::Answers;
+
+    async fn forward(
+        &self,
+        request: Request<tonic::Streaming<v1::ForwardedChange>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        let changes = request.into_inner();
+        Ok(Response::new(forwarding::serve(
+            Arc::clone(&self.node),
+            changes,
+        )))
     }
 
     async fn node_status(

@@ -1,7 +1,8 @@
 //! Reads: linearizable by read index, or stale from this replica alone.
 //!
-//! Task states, figures and workers are known to the serving leader only, so linearizable reads go
-//! there whichever replica was asked.
+//! Task states, figures and workers are known to the serving leader only, so most linearizable reads go
+//! there whichever replica was asked. What the log alone answers, any replica answers itself, once it has
+//! applied everything up to the leader's read index (which many reads share).
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Do
     loop {
         let tried = match guide.leader(deadline).await? {
             Server::Here(rule) => here(node, &rule, &query, deadline).await,
+            Server::There(_) if from_log_alone(&query) => followed(node, &query, deadline).await,
             Server::There(_) if request.forwarded => Err(ApiError::new(
                 ErrorKind::NoLeader,
                 "this replica does not lead",
@@ -56,6 +58,24 @@ pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Do
             answered => return answered,
         }
     }
+}
+
+/// Whether nothing but the log is needed for the answer.
+fn from_log_alone(query: &Query) -> bool {
+    matches!(
+        query,
+        Query::JobList(_)
+            | Query::JobHistory(_)
+            | Query::CheckpointList(_)
+            | Query::LeaderHistory(_)
+    )
+}
+
+/// Answers from this follower's own state.
+async fn followed(node: &Node, query: &Query, deadline: Instant) -> Result<v1::Document, ApiError> {
+    let view = timeout_at(deadline, linearizable(node)).await;
+    let late = |_| ApiError::new(ErrorKind::NoQuorum, "no answer within the timeout");
+    local(&*view.map_err(late)??, None, query)
 }
 
 /// Near the deadline: the reason that counts is whether a majority answers at all.

@@ -2,8 +2,10 @@
 //!
 //! `plan.rs` decides (pure); `act.rs` proposes, writes `_metadata` and orders. Deeds that wait (a
 //! proposal, a write) run beside the loop and come back as outcomes, so that no job holds up another.
+//! Only jobs are looked at for which something happened or is due (`agenda.rs`).
 
 mod act;
+mod agenda;
 pub(crate) mod plan;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use regent_ha::View;
 use regent_protocol::v1;
 use regent_state::command::CheckpointKind;
-use regent_state::ids::{CheckpointId, WorkerRef};
+use regent_state::ids::{CheckpointId, JobId, WorkerRef};
 use regent_state::model::{Attempt, AttemptState, Job, JobState};
 use regent_state::{Effect, JobGraph};
 use tokio::sync::mpsc;
@@ -28,6 +30,7 @@ use crate::leader::seen::{Phase, Seen};
 use crate::scheduler::slots::attempt_ref;
 use crate::scheduler::standing::expected;
 use crate::wire::{self, AttemptRef};
+use agenda::Agenda;
 use plan::{Action, Coordinator, Look};
 
 /// A look is taken at least this often, whatever hints got lost.
@@ -56,8 +59,13 @@ struct Coordinators {
     rule: Arc<Rule>,
     by_attempt: BTreeMap<AttemptRef, Coordinator>,
     deeds: JoinSet<(AttemptRef, Outcome)>,
-    /// Something changed that only a look can act upon.
-    changed: bool,
+    agenda: Agenda,
+}
+
+/// What calls for a look.
+enum Wake {
+    All,
+    Jobs(BTreeSet<JobId>),
 }
 
 /// Runs until the reign is over.
@@ -68,10 +76,12 @@ pub(crate) async fn run(rule: Arc<Rule>, mut events: mpsc::Receiver<CheckpointEv
         rule: Arc::clone(&rule),
         by_attempt: BTreeMap::new(),
         deeds: JoinSet::new(),
-        changed: false,
+        agenda: Agenda::default(),
     };
-    let mut wake = Instant::now();
+    all.look_at_all();
+    let mut tick = Instant::now() + TICK;
     loop {
+        let wake = all.next_look().min(tick);
         tokio::select! {
             () = rule.stop.cancelled() => return,
             Some(event) = events.recv() => {
@@ -86,30 +96,39 @@ pub(crate) async fn run(rule: Arc<Rule>, mut events: mpsc::Receiver<CheckpointEv
                 // Its coordinator would wait for ever: the reign's hands are started anew.
                 Err(error) => return tracing::error!(%error, "a checkpoint's deed broke off"),
             },
-            () = relevant(&mut effects) => wake = all.look(),
-            _ = changes.changed() => wake = all.look(),
-            () = tokio::time::sleep_until(wake) => wake = all.look(),
+            wake = relevant(&mut effects) => match wake {
+                Wake::All => all.look_at_all(),
+                Wake::Jobs(jobs) => all.agenda.touch(jobs),
+            },
+            _ = changes.changed() => all.look_at_all(),
+            () = tokio::time::sleep_until(wake) => {}
         }
-        if all.changed {
-            wake = all.look();
+        if Instant::now() >= tick {
+            all.look_at_all();
+            tick = Instant::now() + TICK;
         }
+        all.look();
     }
 }
 
-async fn relevant(effects: &mut regent_ha::EffectHints) {
+async fn relevant(effects: &mut regent_ha::EffectHints) -> Wake {
     loop {
         let hints = effects.next().await;
-        let mine = |effect: &Effect| {
-            matches!(
-                effect,
-                Effect::Checkpoints(_)
-                    | Effect::Schedule(_)
-                    | Effect::JobEnded(_)
-                    | Effect::Workers
-            )
+        let workers = |effect: &Effect| matches!(effect, Effect::Workers);
+        if hints.overflowed || hints.effects.iter().any(workers) {
+            return Wake::All;
+        }
+        let mine = |effect: &Effect| match effect {
+            Effect::Checkpoints(job) | Effect::Schedule(job) | Effect::JobEnded(job) => Some(*job),
+            Effect::LeaderAnnounced(_)
+            | Effect::Cleanup
+            | Effect::CleanupStuck(_)
+            | Effect::Members
+            | Effect::Workers => None,
         };
-        if hints.overflowed || hints.effects.iter().any(mine) {
-            return;
+        let jobs: BTreeSet<JobId> = hints.effects.iter().filter_map(mine).collect();
+        if !jobs.is_empty() {
+            return Wake::Jobs(jobs);
         }
     }
 }
@@ -179,52 +198,74 @@ impl Sight {
     }
 }
 
-/// Attempts whose checkpoints are coordinated: those that run.
-fn running(view: &View) -> BTreeSet<AttemptRef> {
+/// The attempt of a job whose checkpoints are coordinated: the current one, while it runs.
+fn running(view: &View, job: JobId) -> Option<AttemptRef> {
     let machine = &view.machine;
-    let jobs = machine.active_jobs().filter(|job| {
-        job.state == JobState::Running && job.attempt_state == Some(AttemptState::Running)
-    });
-    jobs.filter_map(|job| machine.attempt(job.id, job.token?))
+    let job = machine.job(job)?;
+    if job.state != JobState::Running || job.attempt_state != Some(AttemptState::Running) {
+        return None;
+    }
+    machine
+        .attempt(job.id, job.token?)
         .map(|attempt| attempt_ref(attempt))
-        .collect()
 }
 
 impl Coordinators {
-    /// Looks at every attempt; answers when to look again.
-    fn look(&mut self) -> Instant {
-        self.changed = false;
+    /// Has every job looked at that runs or whose attempt is still coordinated.
+    fn look_at_all(&mut self) {
         let view = self.rule.view();
-        let seen = self.rule.hub.seen();
-        let running = running(&view);
-        self.drop_others(&view, &running);
+        let active = view.machine.active_jobs().map(|job| job.id);
+        let coordinated = self.by_attempt.keys().map(|key| key.job);
+        self.agenda.touch(active.chain(coordinated));
+    }
+
+    /// When something falls due.
+    fn next_look(&self) -> Instant {
         let clock_ms = self.rule.clock_ms();
-        let mut next_ms: Option<u64> = None;
-        for key in running {
-            let Some(sight) = Sight::of(&view, &seen, &key) else {
-                continue;
-            };
-            let coordinator = self
-                .by_attempt
-                .entry(key)
-                .or_insert_with(|| Coordinator::new(&sight.graph, &sight.job, &sight.attempt));
-            let look = sight.look(clock_ms);
-            let actions = coordinator.look(&look);
-            let due = coordinator.next_look_ms(&look);
-            next_ms = next_ms.into_iter().chain(due).min();
-            self.act(key, &sight, actions);
-        }
-        let ahead = next_ms.map(|at| Duration::from_millis(at.saturating_sub(clock_ms)));
+        let due_ms = self.agenda.next_ms();
+        let ahead = due_ms.map(|at| Duration::from_millis(at.saturating_sub(clock_ms)));
         Instant::now() + ahead.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)
     }
 
-    /// Attempts that run no more: the log has aborted what was pending; their workers are told.
-    fn drop_others(&mut self, view: &View, running: &BTreeSet<AttemptRef>) {
-        let gone: Vec<AttemptRef> = self
+    /// Looks at the jobs for which something happened or is due.
+    fn look(&mut self) {
+        let clock_ms = self.rule.clock_ms();
+        let jobs = self.agenda.take(clock_ms);
+        if jobs.is_empty() {
+            return;
+        }
+        let view = self.rule.view();
+        let seen = self.rule.hub.seen();
+        for job in jobs {
+            let key = running(&view, job);
+            self.drop_others(&view, job, key);
+            let due_ms = key.and_then(|key| self.look_at(&view, &seen, key, clock_ms));
+            // What is due already and wasn't begun waits for a worker, whose coming is a change.
+            self.agenda
+                .set_due(job, due_ms.filter(|at_ms| *at_ms > clock_ms));
+        }
+    }
+
+    /// Looks at one attempt; answers when to look again.
+    fn look_at(&mut self, view: &View, seen: &Seen, key: AttemptRef, clock_ms: u64) -> Option<u64> {
+        let sight = Sight::of(view, seen, &key)?;
+        let coordinator = self
             .by_attempt
-            .keys()
-            .filter(|key| !running.contains(key))
-            .copied()
+            .entry(key)
+            .or_insert_with(|| Coordinator::new(&sight.graph, &sight.job, &sight.attempt));
+        let look = sight.look(clock_ms);
+        let actions = coordinator.look(&look);
+        let due_ms = coordinator.next_look_ms(&look);
+        self.act(key, &sight, actions);
+        due_ms
+    }
+
+    /// Attempts of the job that run no more: the log has aborted what was pending; their workers are told.
+    fn drop_others(&mut self, view: &View, job: JobId, running: Option<AttemptRef>) {
+        let of_job = self.by_attempt.range(AttemptRef::all_of(job));
+        let gone: Vec<AttemptRef> = of_job
+            .map(|(key, _)| *key)
+            .filter(|key| Some(*key) != running)
             .collect();
         for key in gone {
             let Some(coordinator) = self.by_attempt.remove(&key) else {
@@ -265,7 +306,9 @@ impl Coordinators {
             CheckpointEvent::SinkCommitted(done) => {
                 if let Some(task) = wire::task_from(done.task.as_ref()) {
                     coordinator.sink_committed(CheckpointId(done.checkpoint_id), &task);
-                    self.changed |= coordinator.all_committed();
+                    if coordinator.all_committed() {
+                        self.agenda.touch([key.job]);
+                    }
                 }
                 None
             }
@@ -274,7 +317,7 @@ impl Coordinators {
     }
 
     fn ended(&mut self, key: AttemptRef, outcome: Outcome) {
-        self.changed = true;
+        self.agenda.touch([key.job]);
         let clock_ms = self.rule.clock_ms();
         let Some(coordinator) = self.by_attempt.get_mut(&key) else {
             return;

@@ -30,15 +30,17 @@ struct Worker {
 }
 
 impl Worker {
+    /// Slots that nobody holds but, perhaps, this job. Asked for every job that waits, so it counts only
+    /// that job's own.
     fn free(&self, but: Option<JobId>) -> u32 {
         if self.drained {
             return 0;
         }
-        let used = self
-            .used
-            .iter()
-            .filter(|(attempt, _)| Some(attempt.job) != but)
-            .count();
+        let own = but.map_or(0, |job| {
+            let (first, last) = AttemptRef::all_of(job).into_inner();
+            self.used.range((first, 0)..=(last, u32::MAX)).count()
+        });
+        let used = self.used.len() - own;
         self.slots
             .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
     }
@@ -169,5 +171,41 @@ pub(crate) fn attempt_ref(attempt: &Attempt) -> AttemptRef {
         job: attempt.job,
         run: attempt.run,
         token: attempt.token,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regent_state::ids::{AttemptToken, LogIndex, Run};
+
+    #[test]
+    fn only_the_jobs_own_slots_are_not_counted() {
+        let attempt = |job: u8, index: u64| AttemptRef {
+            job: JobId([job; 16]),
+            run: Run {
+                generation: 1,
+                index: LogIndex(index),
+            },
+            token: AttemptToken {
+                generation: u64::MAX,
+                index: LogIndex(u64::MAX),
+            },
+        };
+        let used = [
+            (attempt(1, 5), 0),
+            (attempt(2, 1), 0),
+            (attempt(2, 9), u32::MAX),
+            (attempt(3, 1), 3),
+        ];
+        let worker = Worker {
+            drained: false,
+            slots: 6,
+            address: String::new(),
+            used: used.into(),
+        };
+        let free = |job: u8| worker.free(Some(JobId([job; 16])));
+        assert_eq!(worker.free(None), 2);
+        assert_eq!([free(1), free(2), free(3), free(4)], [3, 4, 3, 2]);
     }
 }

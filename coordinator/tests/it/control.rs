@@ -195,3 +195,56 @@ async fn without_a_majority_reads_and_writes_say_so_in_time() {
     until("it works again", async || client.submit(ENDLESS).await.ok()).await;
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_answers_from_the_log_what_was_written_anywhere_before() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let followers = [(leader + 1) % 3, (leader + 2) % 3];
+    for round in 1..=20usize {
+        let written = cluster.client(followers[round % 2]).submit(ENDLESS).await;
+        let job = written.unwrap().job_id;
+        for follower in followers {
+            let client = cluster.client(follower);
+            let listed: Vec<view::JobSummary> =
+                client.read(Query::JobList(Nothing {})).await.unwrap();
+            assert_eq!(listed.len(), round);
+            let history: Vec<view::HistoryEvent> =
+                client.read(Query::JobHistory(of(&job))).await.unwrap();
+            assert!(!history.is_empty());
+        }
+    }
+    let unknown = cluster
+        .client(followers[0])
+        .read::<Vec<view::HistoryEvent>>(Query::JobHistory(of("nothing")))
+        .await
+        .unwrap_err();
+    assert_eq!(unknown.kind, ErrorKind::Failed);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_changes_through_one_follower_each_get_their_own_answer() {
+    let cluster = Cluster::start(3).await;
+    let follower = (cluster.leader().await + 1) % 3;
+    let client = cluster.client(follower);
+    let mut requests = Vec::new();
+    for number in 0..40 {
+        let name = format!("job-{number}");
+        let file = ENDLESS.replace("endless", &name);
+        requests.push((name, client.request(submission(&file)).await));
+        // Answered with an error, in between.
+        let wrong = submission(&ENDLESS.replace("sequence", "sequense"));
+        requests.push((String::new(), client.request(wrong).await));
+    }
+    let sent = requests
+        .into_iter()
+        .map(async |(name, request)| (name, client.send::<view::Submitted>(request).await));
+    for (name, answer) in futures::future::join_all(sent).await {
+        match name.as_str() {
+            "" => assert_eq!(answer.unwrap_err().kind, ErrorKind::Invalid),
+            name => assert_eq!(client.show(&answer.unwrap().job_id).await.name, name),
+        }
+    }
+    cluster.shutdown().await;
+}
