@@ -17,6 +17,9 @@ const NAMES_MAX: usize = 1000;
 
 type Build<T> = Box<dyn Fn(&mut Setup) -> Result<Box<T>> + Send + Sync>;
 
+/// What is said of a vertex.
+type Describe = Box<dyn Fn(&Setup) -> Result<Described> + Send + Sync>;
+
 /// How the part of a task that is one's own is built.
 pub(crate) enum Make {
     Source(Build<dyn AnySource>),
@@ -47,7 +50,7 @@ pub(crate) struct Described {
 pub(crate) struct Entry {
     pub(crate) version: u32,
     pub(crate) make: Make,
-    describe: Box<dyn Fn(&Setup) -> Result<Described> + Send + Sync>,
+    describe: Describe,
 }
 
 /// The names that a program adds to the built-in sources, operators and sinks. A name is 1 to 64 of
@@ -111,13 +114,7 @@ impl Registry {
         self.add(name, S::VERSION, make, Box::new(describe));
     }
 
-    fn add(
-        &mut self,
-        name: &str,
-        version: u32,
-        make: Make,
-        describe: Box<dyn Fn(&Setup) -> Result<Described> + Send + Sync>,
-    ) {
+    fn add(&mut self, name: &str, version: u32, make: Make, describe: Describe) {
         let kind = make.kind();
         let key = (kind, name.to_owned());
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';

@@ -24,6 +24,9 @@ pub(crate) struct Restored {
     pub(crate) items: Vec<Bytes>,
 }
 
+/// The state that was declared: by key, and in lists.
+pub(crate) type Declared = (Option<KeySpace>, Vec<Arc<dyn Listed>>);
+
 /// What a [`Setup`] is made of.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SetupParts {
@@ -206,7 +209,7 @@ impl Setup {
 
     /// The state, when everything is declared. What was restored and isn't wanted any more may only
     /// be dropped by a later version: else a misspelt name would lose it.
-    pub(crate) fn into_state(self) -> Result<(Option<KeySpace>, Vec<Arc<dyn Listed>>)> {
+    pub(crate) fn into_state(self) -> Result<Declared> {
         let unwanted = self.values.keys().chain(self.items.keys()).next();
         match unwanted {
             Some(name) if !self.older => Err(format!(
