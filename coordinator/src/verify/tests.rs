@@ -42,10 +42,19 @@ fn known(dirs: &[(&str, Known)]) -> BTreeMap<PathBuf, Known> {
         .collect()
 }
 
+/// What is compared in words, the files that were found, the known directories, orphans, dangling.
+type Case = (
+    &'static str,
+    &'static [(&'static str, u64)],
+    Vec<(&'static str, Known)>,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
 #[test]
 fn found_is_held_against_known() {
     let chk = ("/s/chk-1", holds(1, &[("/s/chk-1/_metadata", 7)]));
-    let cases: [(&str, &[(&str, u64)], Vec<(&str, Known)>, &[&str], &[&str]); 9] = [
+    let cases: [Case; 9] = [
         ("nothing at all", &[], vec![], &[], &[]),
         (
             "as it should be",

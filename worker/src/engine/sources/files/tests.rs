@@ -297,7 +297,7 @@ async fn a_followed_directory_brings_new_files_and_never_ends() {
     put(".hidden", 9);
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     assert_eq!(drain_for_now(&mut first).await.unwrap(), [row("x", 2)]);
-    let state = first.snapshot();
+    let state = first.snapshot().unwrap();
     put("c.csv", 3);
     put("d.csv", 4);
     let mut rows = Vec::new();
