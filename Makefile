@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak takeover mutants verify fix bench bench-build bench-peers
+.PHONY: help demo test test-s3 soak takeover mutants verify fix bench bench-build bench-peers
 
 # `make test LOCKED=--locked` refuses a Cargo.lock that doesn't fit.
 LOCKED ?=
@@ -21,6 +21,7 @@ SUMMARY := awk '{ print; fflush() } \
 help:
 	@echo "make demo     the story in a minute: a cluster, a job, three kills, a verdict"
 	@echo "make test     every test, a few rounds of the slow ones"
+	@echo "make test-s3  the tests against an S3 server (moto's, from PyPI), with a binary that speaks S3"
 	@echo "make verify   format, lints, documentation and tests; writes nothing"
 	@echo "make mutants  takes rules out of the code and sees tests fail; TOGETHER=1 is quick"
 	@echo "make takeover what losing a leader or a worker takes, measured into docs/benchmarks.md; on a quiet machine"
@@ -35,6 +36,19 @@ test:
 	cargo build --profile ci $(LOCKED) -p regent
 	REGENT_BIN="$(TARGET)/ci/regent" cargo test --profile ci $(LOCKED) --workspace --no-fail-fast 2>&1 | $(SUMMARY)
 
+# Kept apart from `test`: the S3 client and its TLS take minutes to build. In a target directory of its
+# own, so that the binary without S3 stays what the other tests run.
+MOTO := $(TARGET)/moto/bin/moto_server
+test-s3: $(MOTO)
+	CARGO_TARGET_DIR="$(TARGET)/s3" cargo test --profile ci $(LOCKED) -p regent-storage --features s3 objects
+	CARGO_TARGET_DIR="$(TARGET)/s3" cargo build --profile ci $(LOCKED) -p regent --features s3
+	REGENT_MOTO="$(MOTO)" REGENT_BIN="$(TARGET)/s3/ci/regent" \
+	  cargo test --profile ci $(LOCKED) -p regent-chaos --features s3 --test s3 -- --nocapture --test-threads=1
+
+$(MOTO):
+	python3 -m venv "$(TARGET)/moto"
+	"$(TARGET)/moto/bin/pip" install --quiet 'moto[server]'
+
 # The kills are run against the program as users build it. One at a time: their moments are random, and
 # two clusters on one machine would hurt each other.
 soak:
@@ -47,6 +61,7 @@ soak:
 	  cargo test --profile ci $(LOCKED) --no-fail-fast -p regent-storage -p regent-ha -p regent-chaos \
 	  -- --nocapture --test-threads=1 2>/dev/null | $(SUMMARY) | tee docs/soak.txt || failed=1; \
 	"$(TARGET)/ci/benchmarks" "$(MEASURES)" docs/benchmarks.md "make soak"; exit $${failed:-0}
+	REGENT_SOAK=1 $(MAKE) test-s3 2>/dev/null | $(SUMMARY) | tee -a docs/soak.txt
 
 # What a takeover takes, and only that: less than ten minutes after the builds. What was measured is written down
 # even if a test failed.

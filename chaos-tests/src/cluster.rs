@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::command::{self, Outcome, kill, regent, run, wait_for};
+use crate::logs::tail;
 use crate::manifest::{Entry, Manifest};
 use crate::wait::{poll, wait_until};
 use crate::{failpoints, knobs, ports, signals};
@@ -28,10 +29,6 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(22);
 const PATIENT_TIMEOUT: &str = "60s";
 const PATIENT_WITHIN: Duration = Duration::from_secs(62);
 
-/// How much of each log a failed test prints.
-const LAST_LINES: usize = 25;
-const LINE_CHARS: usize = 300;
-
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -45,6 +42,8 @@ pub struct Options {
     pub restart: &'static str,
     /// Its processes obey orders at named moments.
     pub failpoints: bool,
+    /// Configuration of every process, as environment variables (`REGENT_STORAGE__CHECKPOINT_DIR`).
+    pub environment: Vec<(&'static str, String)>,
     /// Another program that is `regent` and more; else the binary under test.
     pub program: Option<PathBuf>,
 }
@@ -57,6 +56,7 @@ impl Default for Options {
             slots: 4,
             restart: "on-failure",
             failpoints: false,
+            environment: Vec::new(),
             program: None,
         }
     }
@@ -177,6 +177,9 @@ impl Cluster {
         command.args(["--slots", &self.options.slots.to_string()]);
         command.args(["--base-port", &self.base_port.to_string()]);
         command.args(["--restart", self.options.restart]);
+        for (name, value) in &self.options.environment {
+            command.env(name, value);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(log.expect("the log can be opened"));
         command
@@ -481,28 +484,6 @@ fn lines_of(child: &mut Child) -> Receiver<String> {
 
 fn drain(lines: &Receiver<String>) -> Vec<String> {
     std::iter::from_fn(|| lines.recv_timeout(Duration::from_secs(1)).ok()).collect()
-}
-
-/// Warnings and errors, and the last lines of the rest, each cut to a readable length.
-fn tail(path: &Path) -> String {
-    let text = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.contains("INFO openraft"))
-        .collect();
-    let last = lines.len().saturating_sub(LAST_LINES);
-    let loud = |line: &&str| line.contains("WARN") || line.contains("ERROR");
-    let early = lines[..last]
-        .iter()
-        .filter(|line| loud(line))
-        .rev()
-        .take(LAST_LINES);
-    let mut early: Vec<&str> = early.copied().collect();
-    early.reverse();
-    let shown = early.into_iter().chain(lines[last..].iter().copied());
-    let cut = |line: &str| line.chars().take(LINE_CHARS).collect::<String>();
-    shown.map(cut).collect::<Vec<_>>().join("\n")
 }
 
 /// Runs any verb of the binary without a cluster, in a folder.

@@ -6,6 +6,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
+//! | [`cleanup`] | what is left to clean, files that can't be removed, the store by name |
 //! | [`cluster`] | a `regent local`, its processes, and ways to hurt them |
 //! | [`group`] | JobManagers started by hand, and a client that writes all the while |
 //! | [`command`] | one run of the binary, with a deadline |
@@ -17,6 +18,7 @@
 //! | [`reference`](mod@reference) | what plain, single-threaded code computes from the same files |
 //! | [`output`] | what a files sink committed, compared with that |
 //! | [`failpoints`] | processes that hurt themselves at a named moment |
+//! | [`s3`] | an S3 server, and a proxy that makes it fail |
 //! | [`sequences`] | jobs over numbered rows, each of whose results is known |
 //! | [`unharmed`] | what must hold of a cluster after any fault |
 //! | [`measure`] | durations, and the file they are collected in |
@@ -28,6 +30,7 @@
 //! A failure panics with what was expected and what was found: this crate is for tests only.
 
 pub mod assembly;
+pub mod cleanup;
 pub mod client;
 pub mod cluster;
 pub mod command;
@@ -35,6 +38,7 @@ pub mod failpoints;
 pub mod group;
 pub mod jobs;
 pub mod knobs;
+mod logs;
 pub mod manifest;
 pub mod measure;
 pub mod mutants;
@@ -42,6 +46,7 @@ pub mod output;
 pub mod ports;
 pub mod proxy;
 pub mod reference;
+pub mod s3;
 pub mod sequences;
 pub mod signals;
 pub mod table;

@@ -12,6 +12,7 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use regent_storage::objects::S3Access;
 use serde::{Deserialize, Serialize};
 
 pub use check::ConfigError;
@@ -121,8 +122,20 @@ pub struct StorageConfig {
     pub s3: Option<S3Config>,
 }
 
+impl StorageConfig {
+    /// How buckets are reached.
+    pub(crate) fn access(&self) -> S3Access {
+        let s3 = self.s3.clone().unwrap_or_default();
+        S3Access {
+            endpoint: s3.endpoint,
+            region: s3.region,
+            credentials_file: s3.credentials_file,
+        }
+    }
+}
+
 /// Access to an S3-compatible store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct S3Config {
     /// URL of the service; absent: the provider's own.

@@ -77,10 +77,11 @@ impl JobManager {
         let replica = Replica::start(replica_config(&config, &api)).await?;
         let failure = replica.failure();
         let stop = CancellationToken::new();
+        let objects = Objects::with_s3(&config.storage.access());
         let node = Arc::new(Node {
             config: Arc::new(config),
             replica,
-            objects: Objects::new(),
+            objects,
             counters: Arc::new(Counters::default()),
             rule: watch::Sender::new(None),
             clients: Clients::default(),

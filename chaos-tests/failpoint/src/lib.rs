@@ -46,7 +46,7 @@ pub const COURSES: &[(&str, &[&str])] = &[
             "reported",
         ],
     ),
-    ("cleanup", &["picked", "deleted", "recorded"]),
+    ("cleanup", &["picked", "deleted", "gathered", "recorded"]),
     ("disk", &["sync"]),
 ];
 

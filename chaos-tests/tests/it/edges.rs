@@ -2,15 +2,15 @@
 //! input, in its last checkpoint, while its sinks commit and while it is cleaned up. Jobs here are
 //! short, so that a random moment falls into one of those.
 
-use std::path::Path;
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use regent_chaos::cleanup::stored;
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::jobs::{FlightsJob, Job, listed};
 use regent_chaos::knobs;
-use regent_chaos::output::{all_files, hidden_files};
+use regent_chaos::output::hidden_files;
 use regent_chaos::reference::{Flight, flights};
 use regent_chaos::wait::{Phases, pause, wait_until};
 
@@ -92,18 +92,11 @@ fn everything_is_cleaned(cluster: &Cluster) {
         let id = job["job_id"].as_str().unwrap_or_default();
         assert_eq!(Job::of(cluster, id).result()["clean"], true, "{job}");
     }
-    let checkpoints = all_files(&cluster.dir().join("checkpoints"));
-    let checkpoints: Vec<_> = checkpoints.iter().filter(|file| !is_marker(file)).collect();
+    let checkpoints = stored(&cluster.dir().join("checkpoints"));
     assert!(
         checkpoints.is_empty(),
         "checkpoint files left: {checkpoints:?}"
     );
     let staged = hidden_files(&cluster.home().join("out"));
     assert!(staged.is_empty(), "staged files left: {staged:?}");
-}
-
-/// Whose storage it is; not a job's file.
-fn is_marker(file: &Path) -> bool {
-    file.parent()
-        .is_some_and(|folder| folder.ends_with("owner"))
 }

@@ -190,7 +190,23 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// What needs the storage is refused while that is another cluster's.
+    fn check_storage(&self, what: &Change) -> Result<(), ApiError> {
+        let needs_it = matches!(
+            what,
+            Change::SubmitJob(_)
+                | Change::StopJob(_)
+                | Change::Savepoint(_)
+                | Change::DisposeSavepoint(_)
+        );
+        match self.rule.ownership.refusal().filter(|_| needs_it) {
+            Some(text) => Err(ApiError::new(ErrorKind::Refused, text)),
+            None => Ok(()),
+        }
+    }
+
     async fn serve(&self, what: &Change) -> Result<v1::Document, ApiError> {
+        self.check_storage(what)?;
         match what {
             Change::SubmitJob(asked) => Box::pin(submit::submit(self, asked)).await,
             Change::CancelJob(asked) => self.cancel(&asked.job).await,

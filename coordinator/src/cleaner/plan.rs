@@ -3,29 +3,94 @@
 //! The ledger itself orders the work (due time, then kind); this module only bounds how much of it is
 //! taken at once, and turns outcomes into entries. `docs/protocol.md` §8.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regent_state::Machine;
 use regent_state::command::{CleanupOutcome, CleanupReport, SweepOutcome, SweepReport};
 use regent_state::ids::ArtefactId;
 use regent_state::model::{Artefact, ArtefactKind};
+use regent_storage::objects::ObjectError;
 
 use crate::config::CleanupStrategy;
 
-/// Deletions under way at once: enough to hide a store's latency, too few to starve anybody.
-pub(crate) const PARALLEL_MAX: usize = 8;
+/// Deletions under way at once, of each class: enough to hide a store's latency, too few to starve
+/// anybody. Each class has its own places, so neither many hopeless retries nor many first tries hold
+/// up the other, and sweeps go on beside both.
+const PLACES: [(Class, usize); 3] = [(Class::First, 8), (Class::Again, 4), (Class::Sweep, 4)];
 /// A sweep that failed is taken again after this long; sweeps are never given up.
 const SWEEP_AGAIN_MS: u64 = 30_000;
+
+/// Why an artefact is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Nobody has tried to delete it yet.
+    First,
+    /// A deletion failed before.
+    Again,
+    /// It was deleted, and may have got late files.
+    Sweep,
+}
 
 /// A piece of work.
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
     pub(crate) artefact: Arc<Artefact>,
+    pub(crate) class: Class,
     /// Second look at something done already, and whether it is the last one.
     pub(crate) sweep: Option<bool>,
     /// The owner has ended, so that parents which are empty now stay empty.
     pub(crate) owner_ended: bool,
+}
+
+/// Why something could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) kind: FailureKind,
+    /// For the operator: what, where, why.
+    pub(crate) text: String,
+}
+
+/// Kinds of failure, as the metrics tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FailureKind {
+    /// The process may not do that there.
+    Denied,
+    /// No answer in time.
+    Timeout,
+    /// What it is can't be told: a damaged `_metadata`, a path that names nothing.
+    Unreadable,
+    /// Anything else that the store said.
+    Store,
+}
+
+impl FailureKind {
+    pub(crate) const ALL: [Self; 4] = [Self::Denied, Self::Timeout, Self::Unreadable, Self::Store];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::Timeout => "timeout",
+            Self::Unreadable => "unreadable",
+            Self::Store => "store",
+        }
+    }
+}
+
+impl From<ObjectError> for Failed {
+    fn from(error: ObjectError) -> Self {
+        let kind = match error {
+            ObjectError::PermissionDenied { .. } | ObjectError::Access(_) => FailureKind::Denied,
+            ObjectError::Timeout { .. } => FailureKind::Timeout,
+            ObjectError::Location(_) => FailureKind::Unreadable,
+            ObjectError::NotFound { .. }
+            | ObjectError::AlreadyExists { .. }
+            | ObjectError::TooMany { .. }
+            | ObjectError::Io { .. } => FailureKind::Store,
+        };
+        let text = error.to_string();
+        Self { kind, text }
+    }
 }
 
 /// How an artefact is removed.
@@ -56,33 +121,72 @@ pub(crate) fn removal(kind: &ArtefactKind) -> Removal {
     }
 }
 
-/// The next pieces of work, at most `room`, none that is under way.
-pub(crate) fn pick(
-    machine: &Machine,
-    clock_ms: u64,
-    busy: &BTreeSet<ArtefactId>,
-    room: usize,
-) -> Vec<Work> {
-    let ended = |artefact: &Artefact| match artefact.owner {
-        Some((job, run)) => machine
-            .job(job)
-            .is_none_or(|job| job.run != run || job.is_terminal()),
-        None => false,
-    };
-    let due = machine.due_cleanups(clock_ms).map(|artefact| Work {
-        owner_ended: ended(artefact),
+/// Artefacts under way, or whose outcome isn't written yet.
+#[derive(Debug, Default)]
+pub(crate) struct Busy(BTreeMap<ArtefactId, Option<Class>>);
+
+impl Busy {
+    /// Its deletion begins.
+    pub(crate) fn begin(&mut self, work: &Work) {
+        self.0.insert(work.artefact.id, Some(work.class));
+    }
+
+    /// Its place is free; it stays busy until the outcome is written.
+    pub(crate) fn ended(&mut self, id: ArtefactId) {
+        self.0.insert(id, None);
+    }
+
+    /// Its outcome is written.
+    pub(crate) fn written(&mut self, id: ArtefactId) {
+        self.0.remove(&id);
+    }
+
+    fn holds(&self, id: ArtefactId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    fn room(&self, class: Class) -> usize {
+        let places = PLACES.iter().find(|(of, _)| *of == class);
+        let under_way = self.0.values().filter(|busy| **busy == Some(class));
+        places.map_or(0, |(_, places)| places.saturating_sub(under_way.count()))
+    }
+
+    /// Whether anything more could be started.
+    pub(crate) fn has_room(&self) -> bool {
+        PLACES.iter().any(|(class, _)| self.room(*class) > 0)
+    }
+}
+
+/// The next pieces of work: none that is under way, of each class as many as have a place.
+pub(crate) fn pick(machine: &Machine, clock_ms: u64, busy: &Busy) -> Vec<Work> {
+    let tries = |artefact: &Arc<Artefact>, class| Work {
+        owner_ended: owner_ended(machine, artefact),
         artefact: Arc::clone(artefact),
+        class,
         sweep: None,
-    });
-    let sweeps = machine.due_sweeps(clock_ms).map(|due| Work {
-        owner_ended: ended(&due.artefact),
-        artefact: due.artefact,
+    };
+    let first = machine.due_first_tries(clock_ms);
+    let again = machine.due_retries(clock_ms);
+    let sweeps = machine.due_sweeps(clock_ms);
+    let first = first.map(|artefact| tries(artefact, Class::First));
+    let again = again.map(|artefact| tries(artefact, Class::Again));
+    let sweeps = sweeps.map(|due| Work {
         sweep: Some(due.last),
+        ..tries(&due.artefact, Class::Sweep)
     });
-    due.chain(sweeps)
-        .filter(|work| !busy.contains(&work.artefact.id))
-        .take(room)
-        .collect()
+    let is_free = |work: &Work| !busy.holds(work.artefact.id);
+    let mut picked: Vec<Work> = Vec::new();
+    picked.extend(first.filter(is_free).take(busy.room(Class::First)));
+    picked.extend(again.filter(is_free).take(busy.room(Class::Again)));
+    picked.extend(sweeps.filter(is_free).take(busy.room(Class::Sweep)));
+    picked
+}
+
+fn owner_ended(machine: &Machine, artefact: &Artefact) -> bool {
+    artefact.owner.is_some_and(|(job, run)| {
+        let owner = machine.job(job);
+        owner.is_none_or(|job| job.run != run || job.is_terminal())
+    })
 }
 
 /// When there may be something to do next, by the machine's clock.

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use regent_state::Command;
@@ -7,7 +6,7 @@ use regent_state::model::{Artefact, ArtefactKind, ArtefactState};
 use regent_storage::objects::Objects;
 
 use super::act;
-use super::plan::{self, Removal, Work};
+use super::plan::{self, Busy, Class, Removal, Work};
 use crate::config::CleanupStrategy;
 use crate::testing::*;
 
@@ -32,8 +31,12 @@ fn ended() -> Env {
     env
 }
 
-fn picked(env: &Env, room: usize) -> Vec<String> {
-    let works = plan::pick(&env.machine, env.clock_ms, &BTreeSet::new(), room);
+fn pick(env: &Env) -> Vec<Work> {
+    plan::pick(&env.machine, env.clock_ms, &Busy::default())
+}
+
+fn picked(env: &Env) -> Vec<String> {
+    let works = pick(env);
     works
         .iter()
         .map(|work| work.artefact.kind.to_string())
@@ -41,17 +44,67 @@ fn picked(env: &Env, room: usize) -> Vec<String> {
 }
 
 #[test]
-fn checkpoints_go_before_staging_and_room_bounds_the_work() {
+fn checkpoints_go_before_staging_and_what_is_under_way_is_left_alone() {
     let env = ended();
-    assert_eq!(picked(&env, 8), ["checkpoint", "checkpoint", "staging"]);
-    assert_eq!(picked(&env, 1), ["checkpoint"]);
-    let busy: BTreeSet<_> = plan::pick(&env.machine, env.clock_ms, &BTreeSet::new(), 2)
-        .iter()
-        .map(|w| w.artefact.id)
-        .collect();
-    let rest = plan::pick(&env.machine, env.clock_ms, &busy, 8);
+    assert_eq!(picked(&env), ["checkpoint", "checkpoint", "staging"]);
+    let mut busy = Busy::default();
+    for work in &pick(&env)[..2] {
+        busy.begin(work);
+    }
+    let rest = plan::pick(&env.machine, env.clock_ms, &busy);
     assert_eq!(rest.len(), 1);
     assert!(rest[0].owner_ended);
+    let first = pick(&env).remove(0).artefact.id;
+    busy.ended(first);
+    assert_eq!(plan::pick(&env.machine, env.clock_ms, &busy).len(), 1);
+    busy.written(first);
+    assert_eq!(plan::pick(&env.machine, env.clock_ms, &busy).len(), 2);
+}
+
+/// A machine whose ledger holds this many directories that nobody has tried to delete, and this many
+/// that failed before.
+fn crowded(first: usize, again: usize) -> Env {
+    let mut env = Env::with_job(graph(1, SinkKind::Blackhole));
+    env.run(&[tm(1, 1)]);
+    for n in 0..first + again + 1 {
+        env.checkpoint(CheckpointKind::Checkpoint, false);
+        if n == again {
+            let failed = |id| CleanupReport {
+                artefact: id,
+                outcome: CleanupOutcome::Failed {
+                    error: "EIO".into(),
+                    next_retry_ms: Some(0),
+                },
+            };
+            let outcomes = pick_all(&env).into_iter().map(failed).collect();
+            env.leader(Command::CleanupAttempted(CleanupAttempted { outcomes }));
+        }
+    }
+    env
+}
+
+fn pick_all(env: &Env) -> Vec<regent_state::ids::ArtefactId> {
+    let due = env.machine.due_cleanups(env.clock_ms);
+    due.map(|artefact| artefact.id).collect()
+}
+
+#[test]
+fn hopeless_retries_do_not_hold_up_what_is_new_nor_the_other_way_round() {
+    let count = |works: &[Work], class| works.iter().filter(|work| work.class == class).count();
+    for (first, again, expected) in [
+        (30, 30, (8, 4)),
+        (0, 30, (0, 4)),
+        (30, 0, (8, 0)),
+        (3, 2, (3, 2)),
+    ] {
+        let env = crowded(first, again);
+        let works = pick(&env);
+        let got = (count(&works, Class::First), count(&works, Class::Again));
+        assert_eq!(got, expected, "{first} new, {again} failed before");
+        let mut busy = Busy::default();
+        works.iter().for_each(|work| busy.begin(work));
+        assert!(plan::pick(&env.machine, env.clock_ms, &busy).is_empty());
+    }
 }
 
 #[test]
@@ -61,9 +114,7 @@ fn a_failure_is_due_again_by_the_strategy_and_dirty_after_the_last_try() {
         attempts: 1,
         delay: Duration::from_secs(5),
     };
-    let artefact = plan::pick(&env.machine, env.clock_ms, &BTreeSet::new(), 1)
-        .remove(0)
-        .artefact;
+    let artefact = pick(&env).remove(0).artefact;
     let report = plan::report(&artefact, Some("EIO".into()), &strategy, env.clock_ms);
     let due = CleanupOutcome::Failed {
         error: "EIO".into(),
@@ -73,14 +124,14 @@ fn a_failure_is_due_again_by_the_strategy_and_dirty_after_the_last_try() {
     env.leader(Command::CleanupAttempted(CleanupAttempted {
         outcomes: vec![report],
     }));
-    assert_eq!(picked(&env, 8).len(), 2);
+    assert_eq!(picked(&env).len(), 2);
     assert_eq!(
         plan::next_ms(&env.machine),
         Some(env.clock_ms),
         "the others are due now"
     );
     env.clock_ms += 5_000;
-    assert_eq!(picked(&env, 8).len(), 3);
+    assert_eq!(picked(&env).len(), 3);
     let again = env.machine.artefact(artefact.id).unwrap().clone();
     let report = plan::report(&again, Some("EIO".into()), &strategy, env.clock_ms);
     assert_eq!(
@@ -102,7 +153,7 @@ fn a_failure_is_due_again_by_the_strategy_and_dirty_after_the_last_try() {
 #[test]
 fn the_result_becomes_clean_with_the_last_artefact() {
     let mut env = ended();
-    let works = plan::pick(&env.machine, env.clock_ms, &BTreeSet::new(), 8);
+    let works = pick(&env);
     let strategy = CleanupStrategy::default();
     let gone = |work: &Work| plan::report(&work.artefact, None, &strategy, 0);
     let (last, first) = works.split_last().unwrap();
@@ -135,7 +186,7 @@ fn aborted_directories_are_swept_after_the_write_deadline() {
         counts: false,
     };
     env.leader(Command::AbortCheckpoint(abort));
-    let work = plan::pick(&env.machine, env.clock_ms, &BTreeSet::new(), 8).remove(0);
+    let work = pick(&env).remove(0);
     assert_eq!((work.sweep, work.owner_ended), (None, false));
     let outcomes = vec![plan::report(
         &work.artefact,
@@ -144,10 +195,10 @@ fn aborted_directories_are_swept_after_the_write_deadline() {
         0,
     )];
     env.leader(Command::CleanupAttempted(CleanupAttempted { outcomes }));
-    assert!(picked(&env, 8).is_empty());
+    assert!(picked(&env).is_empty());
     assert_eq!(plan::next_ms(&env.machine), Some(env.clock_ms + 30_000));
     env.clock_ms += 30_000;
-    let sweep = plan::pick(&env.machine, env.clock_ms, &BTreeSet::new(), 8).remove(0);
+    let sweep = pick(&env).remove(0);
     assert_eq!(
         sweep.sweep,
         Some(false),
@@ -157,9 +208,7 @@ fn aborted_directories_are_swept_after_the_write_deadline() {
 
 fn artefact(kind: ArtefactKind, path: &str) -> Artefact {
     let env = ended();
-    let some = plan::pick(&env.machine, env.clock_ms, &BTreeSet::new(), 1)
-        .remove(0)
-        .artefact;
+    let some = pick(&env).remove(0).artefact;
     Artefact {
         kind,
         path: path.into(),
@@ -211,6 +260,7 @@ fn work(kind: ArtefactKind, path: &std::path::Path) -> Work {
     let artefact = artefact(kind, path.to_str().unwrap());
     Work {
         artefact: std::sync::Arc::new(artefact),
+        class: Class::First,
         sweep: None,
         owner_ended: true,
     }

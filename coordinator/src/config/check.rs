@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use regent_storage::objects::{Location, S3_BUILT};
+
 use super::{CleanupStrategy, JobManagerConfig, Timing, format_duration};
 
 /// A configuration that is refused: which key, why, and what to write instead.
@@ -142,7 +144,11 @@ fn check_storage(config: &JobManagerConfig) -> Checked {
     let dir = config.storage.checkpoint_dir.as_str();
     let key = "storage.checkpoint-dir";
     if dir.starts_with("s3://") {
-        return refuse(key, "built without s3: cargo build --features s3");
+        if !S3_BUILT {
+            return refuse(key, "built without s3: cargo build --features s3");
+        }
+        let parsed = dir.parse::<Location>();
+        return parsed.map_or_else(|error| refuse(key, error.to_string()), |_| Ok(()));
     }
     let path = dir.strip_prefix("file://").unwrap_or(dir);
     if dir.contains("://") && !dir.starts_with("file://") {
@@ -154,7 +160,7 @@ fn check_storage(config: &JobManagerConfig) -> Checked {
     if !path.starts_with('/') {
         return refuse(key, format!("`{dir}` must be an absolute directory"));
     }
-    if config.storage.s3.is_some() {
+    if config.storage.s3.is_some() && !S3_BUILT {
         return refuse("storage.s3", "built without s3: cargo build --features s3");
     }
     Ok(())

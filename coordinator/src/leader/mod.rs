@@ -5,9 +5,11 @@
 //! holds everything earlier leaders wrote (`docs/protocol.md` §5).
 
 pub(crate) mod hub;
+pub(crate) mod ownership;
 pub(crate) mod rule;
 pub(crate) mod seen;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,10 +71,16 @@ fn establish(node: &Arc<Node>, reign: Reign) -> Standing {
     let (rule, events) = Rule::new(node, reign);
     let rule = Arc::new(rule);
     let mut hands = JoinSet::new();
-    hands.spawn(scheduler::run(Arc::clone(&rule)));
-    hands.spawn(checkpoints::run(Arc::clone(&rule), events));
-    hands.spawn(cleaner::run(Arc::clone(&rule)));
-    hands.spawn(janitor::run(Arc::clone(&rule)));
+    hands.spawn(ownership::run(Arc::clone(&rule)));
+    let of_storage = |patience, hand: Pin<Box<dyn Future<Output = ()> + Send>>| {
+        ownership::while_ours(Arc::clone(&rule), patience, hand)
+    };
+    let scheduler = Box::pin(scheduler::run(Arc::clone(&rule)));
+    hands.spawn(of_storage(Some(ownership::SCHEDULER_PATIENCE), scheduler));
+    let checkpoints = Box::pin(checkpoints::run(Arc::clone(&rule), events));
+    hands.spawn(of_storage(None, checkpoints));
+    hands.spawn(of_storage(None, Box::pin(cleaner::run(Arc::clone(&rule)))));
+    hands.spawn(of_storage(None, Box::pin(janitor::run(Arc::clone(&rule)))));
     hands.spawn(members::run(Arc::clone(&rule)));
     node.counters.reigns.add(1);
     node.rule.send_replace(Some(Arc::clone(&rule)));

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::{CheckpointEvent, Hub};
+use super::ownership::Ownership;
 use crate::config::JobManagerConfig;
 use crate::metrics::Counters;
 use crate::node::Node;
@@ -26,6 +27,8 @@ pub(crate) struct Rule {
     pub(crate) objects: Objects,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stop: CancellationToken,
+    /// Whether the storage root is this cluster's.
+    pub(crate) ownership: Ownership,
     replica: Replica,
 }
 
@@ -49,6 +52,7 @@ impl Rule {
             objects: node.objects.clone(),
             counters: Arc::clone(&node.counters),
             stop: CancellationToken::new(),
+            ownership: Ownership::default(),
             replica: node.replica.clone(),
             reign,
         };

@@ -9,6 +9,7 @@ mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::cleaner::plan::FailureKind;
 pub(crate) use page::render;
 pub use table::TABLE;
 
@@ -35,6 +36,23 @@ pub(crate) struct Counters {
     pub(crate) checkpoints_completed: Counter,
     /// Checkpoints declined, timed out or not written.
     pub(crate) checkpoints_failed: Counter,
-    /// Deletions that failed and are tried again.
-    pub(crate) cleanup_retries: Counter,
+    /// Deletions and sweeps begun.
+    pub(crate) cleanup_attempts: Counter,
+    /// Deletions and sweeps that failed.
+    pub(crate) cleanup_failures: Failures,
+}
+
+/// Failed deletions by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Failures([Counter; FailureKind::ALL.len()]);
+
+impl Failures {
+    pub(crate) fn add(&self, kind: FailureKind) {
+        self.0[kind as usize].add(1);
+    }
+
+    fn by_kind(&self) -> impl Iterator<Item = (FailureKind, u64)> {
+        let get = |kind: FailureKind| (kind, self.0[kind as usize].get());
+        FailureKind::ALL.into_iter().map(get)
+    }
 }

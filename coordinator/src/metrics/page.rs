@@ -23,6 +23,7 @@ pub(crate) fn render(node: &Node) -> String {
     leadership(&mut page, node);
     disk(&mut page, node);
     state(&mut page, &view.machine);
+    cleanup(&mut page, &view.machine, wall_ms());
     process(&mut page, &node.counters);
     workers(&mut page, node, &view.machine);
     jobs(&mut page, &view.machine, wall_ms());
@@ -170,11 +171,20 @@ fn state(page: &mut Page, machine: &Machine) {
     page.single("regent_job_adoptions", adoptions);
     page.single("regent_job_restarts", restarts);
     page.single("regent_jobmanager_numRunningJobs", of(JobState::Running));
+}
+
+/// What is left to remove, and since when.
+fn cleanup(page: &mut Page, machine: &Machine, wall_ms: u64) {
+    let undone = machine.artefacts().filter(|one| one.state.is_undone());
+    let (mut dirty, mut oldest_ms) = (0_u64, None);
+    for artefact in undone {
+        dirty += u64::from(artefact.state == ArtefactState::Dirty);
+        oldest_ms = oldest_ms.into_iter().chain(artefact.given_up_ms).min();
+    }
+    let age_s = oldest_ms.map_or(0, |since_ms: u64| wall_ms.saturating_sub(since_ms) / 1_000);
     page.single("regent_cleanup_pending", machine.cleanup_backlog());
-    let dirty = machine
-        .artefacts()
-        .filter(|a| a.state == ArtefactState::Dirty);
-    page.single("regent_cleanup_dirty", dirty.count());
+    page.single("regent_cleanup_dirty", dirty);
+    page.single("regent_cleanup_oldest_age_seconds", age_s);
 }
 
 fn process(page: &mut Page, counters: &Counters) {
@@ -187,9 +197,16 @@ fn process(page: &mut Page, counters: &Counters) {
             "regent_checkpoints_failed_total",
             &counters.checkpoints_failed,
         ),
-        ("regent_cleanup_retries_total", &counters.cleanup_retries),
+        ("regent_cleanup_attempts_total", &counters.cleanup_attempts),
     ] {
         page.single(name, counter.get());
+    }
+    let failures = counters.cleanup_failures.by_kind();
+    let all: u64 = failures.map(|(_, count)| count).sum();
+    page.single("regent_cleanup_retries_total", all);
+    page.family("regent_cleanup_failures_total");
+    for (kind, count) in counters.cleanup_failures.by_kind() {
+        page.sample(&format!("kind=\"{}\"", kind.name()), count);
     }
 }
 
@@ -205,6 +222,8 @@ fn workers(page: &mut Page, node: &Node, machine: &Machine) {
     let (all, free) = documents::slots(machine, &seen).totals();
     page.single("regent_jobmanager_taskSlotsTotal", all);
     page.single("regent_jobmanager_taskSlotsAvailable", free);
+    let foreign = u8::from(rule.ownership.refusal().is_some());
+    page.single("regent_storage_foreign", foreign);
 }
 
 fn jobs(page: &mut Page, machine: &Machine, wall_ms: u64) {
@@ -255,6 +274,7 @@ fn jobs(page: &mut Page, machine: &Machine, wall_ms: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cleaner::plan::FailureKind;
     use crate::testing::*;
     use regent_state::command::CheckpointKind;
 
@@ -268,6 +288,8 @@ mod tests {
         jobs(&mut page, &env.machine, 0);
         let counters = Counters::default();
         counters.checkpoints_failed.add(2);
+        counters.cleanup_failures.add(FailureKind::Denied);
+        cleanup(&mut page, &env.machine, 5_000);
         process(&mut page, &counters);
         let moment = |micros| UNIX_EPOCH + Duration::from_micros(micros);
         takeover(
@@ -288,6 +310,10 @@ mod tests {
             "regent_takeover_timestamp_seconds{step=\"elected\"} 5.000001\n".to_owned(),
             "# TYPE regent_checkpoints_failed_total counter\n".to_owned(),
             "regent_checkpoints_failed_total 2\n".to_owned(),
+            "regent_cleanup_oldest_age_seconds 0\n".to_owned(),
+            "regent_cleanup_failures_total{kind=\"denied\"} 1\n".to_owned(),
+            "regent_cleanup_failures_total{kind=\"timeout\"} 0\n".to_owned(),
+            "regent_cleanup_retries_total 1\n".to_owned(),
             format!("regent_jobmanager_job_numberOfCompletedCheckpoints{{{job}}} 1\n"),
             format!("regent_jobmanager_job_lastCompletedCheckpointId{{{job}}} 1\n"),
         ] {

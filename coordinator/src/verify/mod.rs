@@ -6,11 +6,12 @@
 //! `docs/protocol.md` §8. The comparison is in `compare.rs`.
 
 mod compare;
+mod places;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use regent_protocol::metadata::{
 use regent_protocol::view::{Dangling, Orphan, Verified, WrongSize};
 use regent_state::Machine;
 use regent_state::ids::{ArtefactId, JobId};
+use regent_storage::objects::owner::{OWNER_DIR, Owner};
 use regent_storage::objects::{Location, ObjectError, Objects};
 use tokio::time::{Instant, timeout_at};
 
@@ -37,6 +39,8 @@ const REPORTED_MAX: usize = 10_000;
 const PARALLEL: usize = 8;
 /// How long one read may take.
 const READ_LIMIT: Duration = Duration::from_secs(10);
+/// Savepoints of one folder that are looked at.
+const FOLDER_MAX: usize = 1_000;
 /// Kept back from the client's timeout, so that the answer arrives within it.
 const ANSWER_RESERVE: Duration = Duration::from_millis(300);
 
@@ -85,29 +89,78 @@ impl Verifier<'_> {
         view.map_err(|error| crate::api::errors::not_read(&error))
     }
 
-    /// Every file below the checkpoint directory and the staging directories of known jobs.
+    /// Every file at the places that belong to this cluster.
     async fn list(&self) -> Result<BTreeMap<PathBuf, u64>, ApiError> {
         let mut found = BTreeMap::new();
-        let jobs = self.node.replica.stale();
-        let root = self.node.config.storage.checkpoint_dir.clone();
-        for dir in std::iter::once(root).chain(staging_dirs(&jobs.machine)) {
+        let view = self.node.replica.stale();
+        let root = &self.node.config.storage.checkpoint_dir;
+        let mut places = places::places(&view.machine, root);
+        for folder in &places.folders {
+            let ours = self.savepoints_in(folder, &view.machine).await?;
+            places.dirs.extend(ours);
+        }
+        let root = root.parse::<Location>().ok();
+        let markers = root.and_then(|root| root.join(OWNER_DIR).ok());
+        let markers = markers.map(|markers| markers.name());
+        for dir in places.dirs {
             // A job whose sink isn't a place to list has nothing staged either.
             let Ok(dir) = dir.parse::<Location>() else {
                 continue;
             };
-            let left = self.until.saturating_duration_since(Instant::now());
             let room = FILES_MAX.saturating_sub(found.len());
-            let listed = self.objects().list_at_most(&dir, room, left).await;
-            let listed = listed.map_err(|error| match error {
-                ObjectError::Timeout { .. } => too_slow(),
-                error => ApiError::new(ErrorKind::Failed, error.to_string()),
-            })?;
-            let file = |info: regent_storage::objects::ObjectInfo| {
-                (info.location.local_path().to_path_buf(), info.size_bytes)
-            };
-            found.extend(listed.into_iter().map(file));
+            let listed = self.objects().list_at_most(&dir, room, self.left()).await;
+            let files = listed.map_err(unlisted)?.into_iter();
+            let files = files.map(|info| (info.location.name(), info.size_bytes));
+            found.extend(files.filter(|(path, _)| !is_marker(path, markers.as_deref())));
         }
         Ok(found)
+    }
+
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Directories in a user's folder that are savepoints of this cluster: of a run that the log knows,
+    /// or by the word of their `_metadata`.
+    async fn savepoints_in(
+        &self,
+        folder: &str,
+        machine: &Machine,
+    ) -> Result<Vec<String>, ApiError> {
+        let Ok(dir) = folder.parse::<Location>() else {
+            return Ok(Vec::new());
+        };
+        let names = self.objects().children(&dir, self.left()).await;
+        let names = names.map_err(unlisted)?;
+        let (runs, cluster) = (places::runs(machine), machine.cluster_id());
+        let cluster = cluster.map(|cluster| cluster.to_string());
+        let mut ours = Vec::new();
+        for name in names.iter().take(FOLDER_MAX) {
+            let Some(run) = places::run_of(name) else {
+                continue;
+            };
+            let claimed = self.cluster_of(&dir, name).await?;
+            let is_ours = match &claimed {
+                Some(by) => Some(by) == cluster.as_ref(),
+                None => runs.contains(run),
+            };
+            if is_ours {
+                ours.push(format!("{}/{name}", folder.trim_end_matches('/')));
+            }
+        }
+        Ok(ours)
+    }
+
+    /// The cluster that the `_metadata` of this savepoint names.
+    async fn cluster_of(&self, folder: &Location, name: &str) -> Result<Option<String>, ApiError> {
+        let failed = |text: String| ApiError::new(ErrorKind::Failed, text);
+        let metadata = folder.join(&format!("{name}/{METADATA_NAME}"));
+        let metadata = metadata.map_err(|error| failed(error.to_string()))?;
+        match self.objects().get(&metadata, READ_LIMIT).await {
+            Ok(bytes) => Ok(decode_metadata(&bytes).ok().map(|read| read.cluster_id)),
+            Err(ObjectError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(error.to_string())),
+        }
     }
 
     /// The directories that the log knows, with what must be in them; and unusable `_metadata`.
@@ -119,7 +172,7 @@ impl Verifier<'_> {
         let mut known: BTreeMap<PathBuf, Known> = BTreeMap::new();
         for (path, dir) in ledger.any {
             if let Ok(location) = path.parse::<Location>() {
-                known.insert(location.local_path().to_path_buf(), dir);
+                known.insert(location.name(), dir);
             }
         }
         let mut broken = Vec::new();
@@ -151,12 +204,12 @@ impl Verifier<'_> {
         };
         let names = bytes.as_ref().and_then(|bytes| names(bytes, kept.metadata));
         let content = names.as_ref().map_or(Content::Any, |names| {
-            let path = |name: &String| dir.local_path().join(name);
+            let path = |name: &String| dir.name().join(name);
             Content::Files(names.iter().map(|(name, n)| (path(name), *n)).collect())
         });
         let found = bytes.map(|bytes| bytes.len() as u64);
         let wanted = || Wanted {
-            path: metadata.local_path().to_path_buf(),
+            path: metadata.name(),
             // Where the log has no length, there is none to differ from.
             size_bytes: kept
                 .metadata
@@ -170,7 +223,7 @@ impl Verifier<'_> {
             job,
             content,
         };
-        Ok((dir.local_path().to_path_buf(), known, broken))
+        Ok((dir.name(), known, broken))
     }
 
     /// Looks at every suspect again, and then whether the log still counts on it.
@@ -204,7 +257,7 @@ impl Verifier<'_> {
     }
 
     /// The file's size now; `None` if it isn't there.
-    async fn size(&self, path: &std::path::Path) -> Result<Option<u64>, ApiError> {
+    async fn size(&self, path: &Path) -> Result<Option<u64>, ApiError> {
         let text = path.display().to_string();
         // What a crash left unfinished has a name that is no location; it was found a moment ago.
         let Ok(location) = text.parse::<Location>() else {
@@ -218,7 +271,20 @@ impl Verifier<'_> {
     }
 }
 
-async fn unfinished(path: &std::path::Path) -> Option<u64> {
+fn unlisted(error: ObjectError) -> ApiError {
+    match error {
+        ObjectError::Timeout { .. } => too_slow(),
+        error => ApiError::new(ErrorKind::Failed, error.to_string()),
+    }
+}
+
+/// Says whose storage it is; no job's file.
+fn is_marker(path: &Path, markers: Option<&Path>) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.parent() == markers && name.is_some_and(|name| name.parse::<Owner>().is_ok())
+}
+
+async fn unfinished(path: &Path) -> Option<u64> {
     tokio::fs::symlink_metadata(path)
         .await
         .ok()
@@ -274,15 +340,4 @@ fn judge(machine: &Machine, sizes: Vec<(Wanted, Option<u64>)>, broken: Vec<Broke
     verified.dangling.sort();
     verified.wrong_size.sort();
     verified
-}
-
-/// Where sinks of known jobs stage their files, each once.
-fn staging_dirs(machine: &Machine) -> BTreeSet<String> {
-    let graphs = machine.jobs().filter_map(|job| machine.graph(job.id));
-    let mut dirs = BTreeSet::new();
-    for graph in graphs {
-        let sinks = graph.path_sinks().map(|(_, sink)| sink);
-        dirs.extend(sinks.map(|sink| format!("{}/_staging", sink.path.trim_end_matches('/'))));
-    }
-    dirs
 }

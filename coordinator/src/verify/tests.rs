@@ -11,7 +11,8 @@ use regent_state::command::{CheckpointKind, Outcome};
 use regent_state::ids::ArtefactId;
 
 use super::compare::{Content, Known, Wanted, compare, ledger};
-use super::{judge, names, staging_dirs};
+use super::places::{Places, places, run_of, staging_dirs};
+use super::{is_marker, judge, names};
 use crate::testing::{Env, JOB, SinkKind, graph, tm};
 
 fn found(files: &[(&str, u64)]) -> BTreeMap<PathBuf, u64> {
@@ -239,4 +240,49 @@ fn names_come_from_metadata_that_is_the_one_the_log_means() {
     assert_eq!(names(&bytes, Some((length, crc))), Some(expected));
     assert_eq!(names(&bytes, Some((length, crc ^ 1))), None);
     assert_eq!(names(&bytes[1..], None), None);
+}
+
+#[test]
+fn savepoints_elsewhere_are_looked_for_where_users_put_them() {
+    let mut env = Env::with_job(graph(1, SinkKind::Blackhole));
+    env.run(&[tm(1, 1)]);
+    let target = "/user/sp/".to_owned();
+    env.client(Command::StopJob(regent_state::command::StopJob {
+        job: JOB,
+        target,
+        drain: false,
+    }));
+    let run = env.machine.job(JOB).unwrap().run;
+    let of = |root: &str| places(&env.machine, root);
+    let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let before = Places {
+        dirs: set(&["/chk"]),
+        folders: set(&["/user/sp"]),
+    };
+    assert_eq!(of("/chk/"), before);
+    assert_eq!(of("/user").folders, set(&[]));
+    env.checkpoint(CheckpointKind::StopSavepoint, false);
+    let own = format!("/user/sp/savepoint-{run}-1");
+    let after = places(&env.machine, "/chk");
+    assert!(after.dirs.contains(&own), "{after:?}");
+    assert_eq!(after.folders, before.folders);
+}
+
+#[test]
+fn names_of_savepoints_and_markers() {
+    assert_eq!(run_of("savepoint-1.17-4"), Some("1.17"));
+    for name in [
+        "savepoint-1.17",
+        "savepoint-1-4",
+        "savepoint-a.1-4",
+        "chk-4",
+        "savepoint-1.-4",
+    ] {
+        assert_eq!(run_of(name), None, "{name}");
+    }
+    let markers = Some(Path::new("/s/owner"));
+    assert!(is_marker(Path::new("/s/owner/1-ab"), markers));
+    assert!(!is_marker(Path::new("/s/owner/notes"), markers));
+    assert!(!is_marker(Path::new("/s/job/1-ab"), markers));
+    assert!(!is_marker(Path::new("/1-ab"), None));
 }

@@ -18,8 +18,11 @@ pub(crate) struct Index {
     pub(crate) owned: OrdSet<(JobId, Run, ArtefactId)>,
     /// The ledger by path.
     pub(crate) paths: OrdMap<PathDigest, ArtefactId>,
-    /// Deletions by (due time, rank).
+    /// First tries at deleting, by (due time, rank).
     pub(crate) due: OrdSet<(u64, u8, ArtefactId)>,
+    /// Deletions that failed before, by (due time, rank): apart, so that neither kind waits behind
+    /// many of the other.
+    pub(crate) due_again: OrdSet<(u64, u8, ArtefactId)>,
     /// Sweeps by due time.
     pub(crate) sweeps: OrdSet<(u64, ArtefactId)>,
     /// Jobs that have not ended.
@@ -92,12 +95,22 @@ impl Index {
                 self.owned.insert((job, run, artefact.id));
             }
         }
-        if artefact.state.is_due_work() {
-            self.due
-                .insert((artefact.next_retry_ms, artefact.kind.rank(), artefact.id));
+        if let Some(due) = self.due_of(artefact.state) {
+            due.insert((artefact.next_retry_ms, artefact.kind.rank(), artefact.id));
         }
         if let Some(due_ms) = sweep_due_ms(artefact) {
             self.sweeps.insert((due_ms, artefact.id));
+        }
+    }
+
+    fn due_of(&mut self, state: ArtefactState) -> Option<&mut OrdSet<(u64, u8, ArtefactId)>> {
+        match state {
+            ArtefactState::Pending => Some(&mut self.due),
+            ArtefactState::Retrying => Some(&mut self.due_again),
+            ArtefactState::Live
+            | ArtefactState::Retained
+            | ArtefactState::Done
+            | ArtefactState::Dirty => None,
         }
     }
 
@@ -110,9 +123,8 @@ impl Index {
                 self.owned.remove(&(job, run, artefact.id));
             }
         }
-        if artefact.state.is_due_work() {
-            self.due
-                .remove(&(artefact.next_retry_ms, artefact.kind.rank(), artefact.id));
+        if let Some(due) = self.due_of(artefact.state) {
+            due.remove(&(artefact.next_retry_ms, artefact.kind.rank(), artefact.id));
         }
         if let Some(due_ms) = sweep_due_ms(artefact) {
             self.sweeps.remove(&(due_ms, artefact.id));

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use imbl::OrdSet;
+
 use crate::graph::JobGraph;
 use crate::ids::{
     ArtefactId, AttemptToken, CheckpointId, ClusterId, Epoch, JobId, LogIndex, NodeId, RequestId,
@@ -199,27 +201,46 @@ impl Machine {
         self.index.clean.len()
     }
 
-    /// Artefacts to delete now, by due time and rank; pinned ones wait. Iterate lazily: with a
-    /// bound.
+    /// Artefacts to delete now, by due time and rank, first tries before those that failed before;
+    /// pinned ones wait. Iterate lazily: with a bound.
     pub fn due_cleanups(&self, now_ms: u64) -> impl Iterator<Item = &Arc<Artefact>> {
-        let due = self
-            .index
-            .due
-            .iter()
-            .take_while(move |(due_ms, ..)| *due_ms <= now_ms);
-        due.filter_map(|(.., id)| self.artefact(*id))
+        self.due_first_tries(now_ms).chain(self.due_retries(now_ms))
+    }
+
+    /// Artefacts that nobody has tried to delete yet.
+    pub fn due_first_tries(&self, now_ms: u64) -> impl Iterator<Item = &Arc<Artefact>> {
+        self.due_in(&self.index.due, now_ms)
+    }
+
+    /// Artefacts whose deletion failed before and is due again.
+    pub fn due_retries(&self, now_ms: u64) -> impl Iterator<Item = &Arc<Artefact>> {
+        self.due_in(&self.index.due_again, now_ms)
+    }
+
+    fn due_in<'a>(
+        &'a self,
+        due: &'a OrdSet<(u64, u8, ArtefactId)>,
+        now_ms: u64,
+    ) -> impl Iterator<Item = &'a Arc<Artefact>> {
+        due.iter()
+            .take_while(move |(due_ms, ..)| *due_ms <= now_ms)
+            .filter_map(|(.., id)| self.artefact(*id))
             .filter(|artefact| self.pinned_by(&artefact.path).is_none())
             .filter(|artefact| !self.is_withheld(artefact.id))
     }
 
     /// When the next deletion is due, pinned ones included.
     pub fn next_cleanup_ms(&self) -> Option<u64> {
-        self.index.due.get_min().map(|(due_ms, ..)| *due_ms)
+        let first = |due: &OrdSet<(u64, u8, ArtefactId)>| due.get_min().map(|(due_ms, ..)| *due_ms);
+        [first(&self.index.due), first(&self.index.due_again)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// How many artefacts wait for deletion, stuck ones not included.
     pub fn cleanup_backlog(&self) -> usize {
-        self.index.due.len()
+        self.index.due.len() + self.index.due_again.len()
     }
 
     /// Sweeps to take now, by due time.

@@ -12,10 +12,11 @@ use crate::files::{parent_of, sync_dir};
 /// Runs a blocking file operation on the location's path.
 pub(super) async fn blocking<T: Send + 'static>(
     location: &Location,
+    path: &Path,
     action: &'static str,
     work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> Result<T, ObjectError> {
-    let path = location.local_path().to_path_buf();
+    let path = path.to_path_buf();
     let result = match tokio::task::spawn_blocking(move || work(&path)).await {
         Ok(result) => result,
         Err(join) => Err(io::Error::other(join)),
@@ -92,6 +93,23 @@ pub(super) fn list_tree(
         }
     }
     Ok(Some(found))
+}
+
+/// Names of the directories directly in this one.
+pub(super) fn children(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
 }
 
 fn check_deadline(deadline: Instant) -> io::Result<()> {

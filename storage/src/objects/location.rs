@@ -30,8 +30,38 @@ pub enum LocationError {
 /// An object or directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
+    /// In a bucket its first segment is the bucket.
     path: PathBuf,
-    as_url: bool,
+    form: Form,
+}
+
+/// How a location is spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Form {
+    Path,
+    FileUrl,
+    S3,
+}
+
+impl Form {
+    fn scheme(self) -> &'static str {
+        match self {
+            Form::Path => "",
+            Form::FileUrl => "file://",
+            Form::S3 => "s3:/",
+        }
+    }
+}
+
+/// Which store a location is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place<'a> {
+    Local(&'a Path),
+    /// The key is empty for the bucket itself.
+    S3 {
+        bucket: &'a str,
+        key: &'a str,
+    },
 }
 
 impl Location {
@@ -43,41 +73,67 @@ impl Location {
         let text = format!("{}/{name}", self.path.display());
         Ok(Location {
             path: absolute(&text)?,
-            as_url: self.as_url,
+            form: self.form,
         })
     }
 
-    /// The path of a local location.
-    pub fn local_path(&self) -> &Path {
-        &self.path
+    /// The path of a local location; `None` for one in a bucket.
+    pub fn local_path(&self) -> Option<&Path> {
+        match self.place() {
+            Place::Local(path) => Some(path),
+            Place::S3 { .. } => None,
+        }
     }
 
-    /// The location one level up; `None` for the root.
+    /// One spelling per place, which prints as a location that can be read back, and whose segments
+    /// and parents are the location's.
+    pub fn name(&self) -> PathBuf {
+        match self.form {
+            Form::Path | Form::FileUrl => self.path.clone(),
+            Form::S3 => PathBuf::from(self.to_string()),
+        }
+    }
+
+    pub(super) fn place(&self) -> Place<'_> {
+        if self.form != Form::S3 {
+            return Place::Local(&self.path);
+        }
+        // Made of a text, so it is one.
+        let text = self.path.to_str().unwrap_or_default();
+        let rest = text.trim_start_matches('/');
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        Place::S3 { bucket, key }
+    }
+
+    /// The location one level up; `None` for the root and for a bucket.
     pub fn parent(&self) -> Option<Location> {
         let path = self.path.parent()?.to_path_buf();
+        if self.form == Form::S3 && path.parent().is_none() {
+            return None;
+        }
         Some(Location {
             path,
-            as_url: self.as_url,
+            form: self.form,
         })
     }
 
     /// True if this is `other` or lies below it, by segments: `/a/chk-10` isn't below `/a/chk-1`.
     pub fn is_within(&self, other: &Location) -> bool {
-        self.path.starts_with(&other.path)
+        let same_store = (self.form == Form::S3) == (other.form == Form::S3);
+        same_store && self.path.starts_with(&other.path)
     }
 
     pub(super) fn below(&self, path: PathBuf) -> Location {
         Location {
             path,
-            as_url: self.as_url,
+            form: self.form,
         }
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.as_url { "file://" } else { "" };
-        write!(f, "{scheme}{}", self.path.display())
+        write!(f, "{}{}", self.form.scheme(), self.path.display())
     }
 }
 
@@ -88,13 +144,17 @@ impl FromStr for Location {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Ok(Location {
                 path: absolute(text)?,
-                as_url: false,
+                form: Form::Path,
             });
         };
         match scheme {
             "file" => Ok(Location {
                 path: absolute(rest)?,
-                as_url: true,
+                form: Form::FileUrl,
+            }),
+            "s3" | "s3a" if super::S3_BUILT => Ok(Location {
+                path: absolute(&format!("/{rest}"))?,
+                form: Form::S3,
             }),
             "s3" | "s3a" => Err(LocationError::BuiltWithout {
                 location: text.to_owned(),
@@ -147,7 +207,7 @@ mod tests {
         assert_eq!(parse("file:///a/b").unwrap().to_string(), "file:///a/b");
         let joined = parse("file:///a").unwrap().join("b/c").unwrap();
         assert_eq!(joined.to_string(), "file:///a/b/c");
-        assert_eq!(joined.local_path(), Path::new("/a/b/c"));
+        assert_eq!(joined.local_path(), Some(Path::new("/a/b/c")));
     }
 
     #[test]
@@ -169,6 +229,28 @@ mod tests {
         ));
     }
 
+    #[cfg(feature = "s3")]
+    #[test]
+    fn buckets_are_their_first_segment() {
+        let at = parse("s3://bucket//regent/chk-1/").unwrap();
+        assert_eq!(at.to_string(), "s3://bucket/regent/chk-1");
+        assert_eq!(at.name(), Path::new("s3://bucket/regent/chk-1"));
+        let key = "regent/chk-1";
+        let bucket = "bucket";
+        assert_eq!(at.place(), Place::S3 { bucket, key });
+        assert_eq!(at.local_path(), None);
+        let top = at.parent().and_then(|at| at.parent()).unwrap();
+        assert_eq!(top.place(), Place::S3 { bucket, key: "" });
+        assert_eq!(top.parent(), None);
+        assert_eq!(
+            at.join("a").unwrap().to_string(),
+            "s3://bucket/regent/chk-1/a"
+        );
+        assert!(at.is_within(&top) && !at.is_within(&parse("/bucket").unwrap()));
+        assert!(parse("s3://").is_err() && parse("s3://b/../c").is_err());
+    }
+
+    #[cfg(not(feature = "s3"))]
     #[test]
     fn a_missing_feature_is_named() {
         let error = parse("s3://bucket/regent").unwrap_err();

@@ -4,91 +4,46 @@
 //! A time-out says that the answer is unknown: a write or delete already handed to the operating
 //! system may still land. That is why names are never used again and why cleanup sweeps twice.
 //!
-//! Local files are synced, and so are the directories that got or lost a name.
+//! Local files are synced, and so are the directories that got or lost a name. With the feature `s3`,
+//! locations in buckets work too; what the two kinds of store do differently is in `local.rs` and
+//! `s3.rs`.
 
+mod access;
+mod error;
 mod local;
 mod location;
+pub mod owner;
+#[cfg(feature = "s3")]
+mod s3;
 
+pub use access::{AccessError, S3Access};
+pub use error::ObjectError;
 pub use location::{Location, LocationError};
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::sync::Semaphore;
 
-/// Why an operation didn't succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum ObjectError {
-    /// No such object.
-    #[error("{location} doesn't exist")]
-    NotFound {
-        /// The object.
-        location: Location,
-    },
-    /// The name is taken by other bytes.
-    #[error("{location} already exists with other content")]
-    AlreadyExists {
-        /// The object.
-        location: Location,
-    },
-    /// The process may not do that there.
-    #[error("permission denied: {location}: {source}")]
-    PermissionDenied {
-        /// The object.
-        location: Location,
-        /// The store's answer.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// No answer in time: whether it was done is unknown.
-    #[error("{action} {location}: no answer within {} ms", limit.as_millis())]
-    Timeout {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        location: Location,
-        /// The time allowed.
-        limit: Duration,
-    },
-    /// More objects than were asked for at most.
-    #[error("there are more than {most} files below {location}")]
-    TooMany {
-        /// The directory.
-        location: Location,
-        /// The number allowed.
-        most: usize,
-    },
-    /// Not a usable location.
-    #[error(transparent)]
-    Location(#[from] LocationError),
-    /// Anything else.
-    #[error("{action} {location}: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        location: Location,
-        /// The store's answer.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
+use error::{is_timed_out, map_error};
+use location::Place;
 
-impl ObjectError {
-    /// True if the same operation may succeed later.
-    pub fn retryable(&self) -> bool {
-        match self {
-            ObjectError::Timeout { .. } | ObjectError::Io { .. } => true,
-            // An operator may repair it meanwhile.
-            ObjectError::PermissionDenied { .. } => true,
-            ObjectError::NotFound { .. }
-            | ObjectError::AlreadyExists { .. }
-            | ObjectError::TooMany { .. }
-            | ObjectError::Location(_) => false,
-        }
-    }
-}
+/// Whether this binary speaks to S3.
+pub const S3_BUILT: bool = cfg!(feature = "s3");
+
+/// Deletions that may hang in the operating system at once, across retries: threads that nobody can
+/// take back. Reads and writes have threads of their own left.
+const HANGING_MAX: usize = 64;
+
+/// How often a write whose answer was lost is tried, and the pause between.
+const WRITES_MAX: u32 = 4;
+const WRITE_AGAIN: Duration = Duration::from_millis(250);
 
 /// What `put_create` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +69,9 @@ pub struct ObjectInfo {
 #[derive(Debug, Clone)]
 pub struct Objects {
     local: LocalFileSystem,
+    hanging: Arc<Semaphore>,
+    #[cfg(feature = "s3")]
+    buckets: Arc<s3::Buckets>,
 }
 
 impl Default for Objects {
@@ -122,11 +80,37 @@ impl Default for Objects {
     }
 }
 
+/// A store and the name of an object in it.
+type Named = (Arc<dyn ObjectStore>, ObjectPath);
+
 impl Objects {
-    /// Storage as this binary was built: local files.
+    /// Local files, and buckets with the provider's defaults.
     pub fn new() -> Objects {
+        Objects::with_s3(&S3Access::default())
+    }
+
+    /// Local files, and buckets by this access.
+    pub fn with_s3(access: &S3Access) -> Objects {
+        #[cfg(not(feature = "s3"))]
+        let _unused_without_the_feature = access;
         Objects {
             local: LocalFileSystem::new().with_fsync(true),
+            hanging: Arc::new(Semaphore::new(HANGING_MAX)),
+            #[cfg(feature = "s3")]
+            buckets: Arc::new(s3::Buckets::new(access.clone())),
+        }
+    }
+
+    fn named(&self, location: &Location) -> Result<Named, ObjectError> {
+        match location.place() {
+            Place::Local(path) => Ok((Arc::new(self.local.clone()), object_path(location, path)?)),
+            #[cfg(feature = "s3")]
+            Place::S3 { bucket, key } => {
+                let store = self.buckets.store(bucket)?;
+                Ok((store, s3::object_path(location, key)?))
+            }
+            #[cfg(not(feature = "s3"))]
+            Place::S3 { .. } => Err(without_s3(location)),
         }
     }
 
@@ -148,45 +132,56 @@ impl Objects {
     }
 
     async fn put_unbounded(&self, location: &Location, bytes: Bytes) -> Result<Put, ObjectError> {
-        let path = object_path(location)?;
-        let options = PutOptions {
-            mode: PutMode::Create,
-            ..PutOptions::default()
-        };
-        let payload = PutPayload::from_bytes(bytes.clone());
-        match self.local.put_opts(&path, payload, options).await {
-            Ok(_) => Ok(Put::Created),
-            Err(object_store::Error::AlreadyExists { .. }) => {
-                self.confirm_same(location, &path, &bytes).await?;
-                Ok(Put::AlreadyThere)
+        let (store, path) = self.named(location)?;
+        let mut tries = 0;
+        loop {
+            let options = PutOptions {
+                mode: PutMode::Create,
+                ..PutOptions::default()
+            };
+            let payload = PutPayload::from_bytes(bytes.clone());
+            tries += 1;
+            match store.put_opts(&path, payload, options).await {
+                Ok(_) => return Ok(Put::Created),
+                Err(object_store::Error::AlreadyExists { .. }) => {
+                    self.confirm_same(location, &bytes).await?;
+                    return Ok(Put::AlreadyThere);
+                }
+                Err(error) => {
+                    let error = map_error("write", location, error);
+                    let answer_lost = matches!(error, ObjectError::Io { .. });
+                    if location.local_path().is_some() || !answer_lost || tries == WRITES_MAX {
+                        return Err(error);
+                    }
+                    // Whether it was written is unknown; the same again finds out.
+                    tokio::time::sleep(WRITE_AGAIN).await;
+                }
             }
-            Err(error) => Err(map_error("write", location, error)),
         }
     }
 
-    async fn confirm_same(
-        &self,
-        location: &Location,
-        path: &ObjectPath,
-        bytes: &Bytes,
-    ) -> Result<(), ObjectError> {
+    async fn confirm_same(&self, location: &Location, bytes: &Bytes) -> Result<(), ObjectError> {
+        let (store, path) = self.named(location)?;
         let read = |error| map_error("read", location, error);
-        let found = self.local.get(path).await.map_err(read)?;
+        let found = store.get(&path).await.map_err(read)?;
         let same_size = found.meta.size == bytes.len() as u64;
         if !same_size || found.bytes().await.map_err(read)? != *bytes {
             return Err(ObjectError::AlreadyExists {
                 location: location.clone(),
             });
         }
-        // Whoever wrote it may have died before it was durable.
-        local::blocking(location, "sync", local::sync_object).await
+        match location.place() {
+            // Whoever wrote it may have died before it was durable.
+            Place::Local(path) => local::blocking(location, path, "sync", local::sync_object).await,
+            Place::S3 { .. } => Ok(()),
+        }
     }
 
     /// Reads an object.
     pub async fn get(&self, location: &Location, limit: Duration) -> Result<Bytes, ObjectError> {
         let read = async {
-            let path = object_path(location)?;
-            let found = self.local.get(&path).await;
+            let (store, path) = self.named(location)?;
+            let found = store.get(&path).await;
             let found = found.map_err(|e| map_error("read", location, e))?;
             found
                 .bytes()
@@ -203,8 +198,8 @@ impl Objects {
         limit: Duration,
     ) -> Result<ObjectInfo, ObjectError> {
         let head = async {
-            let path = object_path(location)?;
-            let meta = self.local.head(&path).await;
+            let (store, path) = self.named(location)?;
+            let meta = store.head(&path).await;
             let meta = meta.map_err(|e| map_error("read", location, e))?;
             Ok(ObjectInfo {
                 location: location.clone(),
@@ -232,30 +227,51 @@ impl Objects {
         most: usize,
         limit: Duration,
     ) -> Result<Vec<ObjectInfo>, ObjectError> {
-        let deadline = std::time::Instant::now() + limit;
-        let list = local::blocking(dir, "list", move |path| {
-            local::list_tree(path, most, deadline)
-        });
-        let listed = self.bounded("list", dir, limit, list).await?;
-        let listed = listed.ok_or_else(|| ObjectError::TooMany {
-            location: dir.clone(),
-            most,
-        })?;
-        let mut found: Vec<ObjectInfo> = listed
-            .into_iter()
-            .map(|(path, metadata)| ObjectInfo {
-                location: dir.below(path),
-                size_bytes: metadata.len(),
-                modified_ms: metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000,
-            })
-            .collect();
+        let list = async {
+            match dir.place() {
+                Place::Local(path) => list_local(dir, path, most, limit).await,
+                #[cfg(feature = "s3")]
+                Place::S3 { .. } => s3::list(self.named(dir)?, dir, most).await,
+                #[cfg(not(feature = "s3"))]
+                Place::S3 { .. } => Err(without_s3(dir)),
+            }
+        };
+        let mut found = self.bounded("list", dir, limit, list).await?;
         found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
 
+    /// Names of the directories directly below `dir`, sorted; none if it doesn't exist.
+    pub async fn children(
+        &self,
+        dir: &Location,
+        limit: Duration,
+    ) -> Result<Vec<String>, ObjectError> {
+        let list = async {
+            match dir.place() {
+                Place::Local(path) => local::blocking(dir, path, "list", local::children).await,
+                #[cfg(feature = "s3")]
+                Place::S3 { .. } => s3::children(self.named(dir)?, dir).await,
+                #[cfg(not(feature = "s3"))]
+                Place::S3 { .. } => Err(without_s3(dir)),
+            }
+        };
+        let mut names = self.bounded("list", dir, limit, list).await?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Deletes an object, durably. Not there is success.
     pub async fn delete(&self, location: &Location, limit: Duration) -> Result<(), ObjectError> {
-        let delete = local::blocking(location, "delete", local::delete_file);
+        let delete = async {
+            match location.place() {
+                Place::Local(path) => self.delete_local(location, path, local::delete_file).await,
+                #[cfg(feature = "s3")]
+                Place::S3 { .. } => s3::delete(self.named(location)?, location).await,
+                #[cfg(not(feature = "s3"))]
+                Place::S3 { .. } => Err(without_s3(location)),
+            }
+        };
         self.bounded("delete", location, limit, delete).await
     }
 
@@ -264,21 +280,54 @@ impl Objects {
     /// the time allowed, with part of it possibly done.
     pub async fn delete_dir(&self, dir: &Location, limit: Duration) -> Result<(), ObjectError> {
         let deadline = std::time::Instant::now() + limit;
-        let delete = local::blocking(dir, "delete", move |path| {
-            local::delete_tree(path, deadline)
-        });
+        let delete = async {
+            match dir.place() {
+                Place::Local(path) => {
+                    let work = move |path: &Path| local::delete_tree(path, deadline);
+                    self.delete_local(dir, path, work).await
+                }
+                #[cfg(feature = "s3")]
+                Place::S3 { .. } => s3::delete_dir(self.named(dir)?, dir).await,
+                #[cfg(not(feature = "s3"))]
+                Place::S3 { .. } => Err(without_s3(dir)),
+            }
+        };
         self.bounded("delete", dir, limit, delete).await
     }
 
     /// Deletes a directory if it is empty, durably. Not there, or not empty, is success: the answer
-    /// says whether it is gone.
+    /// says whether it is gone. In a bucket, a directory is gone once nothing is in it.
     pub async fn delete_empty_dir(
         &self,
         dir: &Location,
         limit: Duration,
     ) -> Result<bool, ObjectError> {
-        let delete = local::blocking(dir, "delete", local::delete_empty_dir);
+        let delete = async {
+            match dir.place() {
+                Place::Local(path) => self.delete_local(dir, path, local::delete_empty_dir).await,
+                #[cfg(feature = "s3")]
+                Place::S3 { .. } => s3::is_empty(self.named(dir)?, dir).await,
+                #[cfg(not(feature = "s3"))]
+                Place::S3 { .. } => Err(without_s3(dir)),
+            }
+        };
         self.bounded("delete", dir, limit, delete).await
+    }
+
+    /// A place among those that may hang is held until the operating system has answered, also when
+    /// nobody waits any more.
+    async fn delete_local<T: Send + 'static>(
+        &self,
+        location: &Location,
+        path: &Path,
+        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, ObjectError> {
+        let place = Arc::clone(&self.hanging).acquire_owned().await;
+        local::blocking(location, path, "delete", move |path| {
+            let _held_until_done = place;
+            work(path)
+        })
+        .await
     }
 
     async fn bounded<T>(
@@ -307,51 +356,39 @@ impl Objects {
     }
 }
 
-fn object_path(location: &Location) -> Result<ObjectPath, ObjectError> {
-    ObjectPath::from_absolute_path(location.local_path()).map_err(|error| ObjectError::Io {
+async fn list_local(
+    dir: &Location,
+    path: &Path,
+    most: usize,
+    limit: Duration,
+) -> Result<Vec<ObjectInfo>, ObjectError> {
+    let deadline = std::time::Instant::now() + limit;
+    let list = move |path: &Path| local::list_tree(path, most, deadline);
+    let listed = local::blocking(dir, path, "list", list).await?;
+    let listed = listed.ok_or_else(|| ObjectError::TooMany {
+        location: dir.clone(),
+        most,
+    })?;
+    let info = |(path, metadata): (std::path::PathBuf, std::fs::Metadata)| ObjectInfo {
+        location: dir.below(path),
+        size_bytes: metadata.len(),
+        modified_ms: metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000,
+    };
+    Ok(listed.into_iter().map(info).collect())
+}
+
+#[cfg(not(feature = "s3"))]
+fn without_s3(location: &Location) -> ObjectError {
+    ObjectError::Location(LocationError::BuiltWithout {
+        location: location.to_string(),
+        scheme: "s3",
+    })
+}
+
+fn object_path(location: &Location, path: &Path) -> Result<ObjectPath, ObjectError> {
+    ObjectPath::from_absolute_path(path).map_err(|error| ObjectError::Io {
         action: "name",
         location: location.clone(),
         source: error.into(),
     })
-}
-
-fn map_error(action: &'static str, location: &Location, error: object_store::Error) -> ObjectError {
-    let location = location.clone();
-    match error {
-        object_store::Error::NotFound { .. } => ObjectError::NotFound { location },
-        object_store::Error::AlreadyExists { .. } => ObjectError::AlreadyExists { location },
-        object_store::Error::PermissionDenied { .. }
-        | object_store::Error::Unauthenticated { .. } => ObjectError::PermissionDenied {
-            location,
-            source: error.into(),
-        },
-        // Local files hide the system's answer within "generic".
-        other => match io_kind(&other) {
-            Some(std::io::ErrorKind::PermissionDenied) => ObjectError::PermissionDenied {
-                location,
-                source: other.into(),
-            },
-            _ => ObjectError::Io {
-                action,
-                location,
-                source: other.into(),
-            },
-        },
-    }
-}
-
-fn is_timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
-    io_kind(error) == Some(std::io::ErrorKind::TimedOut)
-}
-
-/// The kind of the innermost IO error.
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(io.kind());
-        }
-        next = error.source();
-    }
-    None
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use regent_storage::objects::{Location, ObjectError, Objects};
+use regent_storage::objects::{Location, ObjectError, Objects, S3Access};
 
 use super::error::WorkerError;
 use crate::config::StorageConfig;
@@ -24,9 +24,14 @@ pub(crate) fn open(storage: &StorageConfig) -> Result<Arc<dyn CheckpointFiles>, 
     checked.map_err(|error| WorkerError::Storage {
         message: format!("storage.checkpoint-dir: {error}"),
     })?;
-    Ok(Arc::new(ObjectFiles {
-        objects: Objects::new(),
-    }))
+    let s3 = storage.s3.clone().unwrap_or_default();
+    let access = S3Access {
+        endpoint: s3.endpoint,
+        region: s3.region,
+        credentials_file: s3.credentials_file,
+    };
+    let objects = Objects::with_s3(&access);
+    Ok(Arc::new(ObjectFiles { objects }))
 }
 
 #[derive(Debug, Clone)]
