@@ -216,11 +216,7 @@ fn prepare(args: &SubmitArgs) -> Result<(SubmitJob, Vec<String>), Failure> {
         working_dir: &working_dir,
         overrides: &args.set,
     };
-    let parsed = job_file::parse_with(source, &OwnCode::unknown());
-    let warnings = match parsed.map_err(|e| Failure::invalid(e.to_string()))? {
-        Parse::Done(job) => job.warnings,
-        Parse::Asks(_) => Vec::new(),
-    };
+    let warnings = checked(source)?;
     let job = SubmitJob {
         job_id: args.job_id.clone().unwrap_or_else(|| random_hex(16)),
         job_file: text,
@@ -236,6 +232,20 @@ fn prepare(args: &SubmitArgs) -> Result<(SubmitJob, Vec<String>), Failure> {
         set: args.set.iter().map(|(k, v)| format!("{k}={v}")).collect(),
     };
     Ok((job, warnings))
+}
+
+/// What a job file's mistakes are without asking anybody. Where a name may be somebody's own code or a slip of
+/// the pen, only the cluster knows, and answers.
+fn checked(source: JobFileSource<'_>) -> Result<Vec<String>, Failure> {
+    let found = match job_file::parse_with(source, &OwnCode::unknown()) {
+        Ok(Parse::Done(job)) => return Ok(job.warnings),
+        Ok(Parse::Asks(_)) => return Ok(Vec::new()),
+        Err(found) => found.to_string(),
+    };
+    match job_file::parse_with(source, &OwnCode::default()) {
+        Err(built_in_only) if built_in_only.to_string() != found => Ok(Vec::new()),
+        _ => Err(Failure::invalid(found)),
+    }
 }
 
 fn utf8(path: &Path) -> Result<String, Failure> {

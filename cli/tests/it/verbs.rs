@@ -29,6 +29,7 @@ const VERBS: &[&str] = &[
     "worker list",
     "worker drain",
     "worker undrain",
+    "new",
     "members list",
     "members plan",
     "members add",

@@ -30,7 +30,7 @@ fn lived() -> World {
     world.checkpoint(1, true);
     world.begin(1, CheckpointKind::Checkpoint);
     world.submit(2, &blackhole_job("b"));
-    world.start(3, &files_job("c"));
+    world.start(3, &blackhole_job("c"));
     world.checkpoint(3, true);
     world.ask(Command::CancelJob(CancelJob { job: job_id(3) }));
     world.end(3, Outcome::Canceled);
