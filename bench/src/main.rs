@@ -34,7 +34,8 @@ use clap::{Parser, Subcommand};
     missing_docs,
     missing_debug_implementations,
     unreachable_pub,
-    clippy::all
+    clippy::all,
+    clippy::too_many_lines
 )]
 pub(crate) mod proto {
     pub(crate) mod door {

@@ -32,7 +32,7 @@ pub(super) fn plan(dir: &Path) -> Outcome<Plan> {
         })
         .collect();
     let mut commands = Vec::new();
-    for number in 0..3 {
+    for (number, port) in ports.iter().take(3).enumerate() {
         let data = dir.join(format!("zk-{}", number + 1));
         std::fs::create_dir_all(&data)?;
         std::fs::write(data.join("myid"), format!("{}\n", number + 1))?;
@@ -41,7 +41,7 @@ pub(super) fn plan(dir: &Path) -> Outcome<Plan> {
              clientPortAddress=127.0.0.1\nmaxClientCnxns=0\nadmin.enableServer=false\n\
              4lw.commands.whitelist=srvr\n{servers}",
             data.display(),
-            ports[number],
+            port,
         );
         let file = dir.join(format!("zk-{}.cfg", number + 1));
         std::fs::write(&file, config)?;

@@ -85,6 +85,7 @@ fn completed(cluster: &Cluster, jobs: &[String]) -> (u64, u64) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn many_jobs_end_at_once() {
     let (jobs, artefacts) = (knobs::rounds(12, 1_000), knobs::rounds(4, 20));
     let (running, interval) = (

@@ -34,6 +34,7 @@ fn retained(cluster: &Cluster, job: &str) -> Vec<PathBuf> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn checkpoints_stay_as_the_matrix_says() {
     let mut phases = Phases::of("retention");
     let mut cluster = Cluster::start(Options {
