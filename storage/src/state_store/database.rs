@@ -62,6 +62,10 @@ impl Drop for Inner {
     }
 }
 
+/// How often, and after which pause, a store is tried whose lock is held.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 impl Database {
     pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Database, StateStoreError> {
         let config = sled::Config::new()
@@ -69,7 +73,7 @@ impl Database {
             .cache_capacity(cache_bytes)
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
-        let tree = guarded(dir, || config.open())?;
+        let tree = guarded(dir, || opened(&config))?;
         let path = dir.join("db");
         let file = OpenOptions::new()
             .read(true)
@@ -243,6 +247,20 @@ fn guarded<T>(dir: &Path, work: impl FnOnce() -> sled::Result<T>) -> Result<T, S
         Ok(Err(error)) => Err(StateStoreError::damaged(dir, error.to_string())),
         Err(panic) => Err(StateStoreError::damaged(dir, panic_text(panic.as_ref()))),
     }
+}
+
+/// Opens it, and waits a moment for its lock: whatever this process forks holds a copy of the lock of a store that
+/// was closed meanwhile, until it has become another program.
+fn opened(config: &sled::Config) -> sled::Result<sled::Db> {
+    for _ in 0..LOCK_TRIES {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::park_timeout(LOCK_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 /// Errors that rebuilding doesn't cure.

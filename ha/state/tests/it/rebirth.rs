@@ -30,7 +30,7 @@ fn lived() -> World {
     world.checkpoint(1, true);
     world.begin(1, CheckpointKind::Checkpoint);
     world.submit(2, &blackhole_job("b"));
-    world.start(3, &blackhole_job("c"));
+    world.start(3, &files_job("c"));
     world.checkpoint(3, true);
     world.ask(Command::CancelJob(CancelJob { job: job_id(3) }));
     world.end(3, Outcome::Canceled);
@@ -69,6 +69,11 @@ fn go_on(world: &mut World, machine: Machine, generation: u64) {
 #[test]
 fn a_new_life_suspends_what_could_act_and_withholds_what_was_created() {
     let mut world = lived();
+    // What it staged is to be removed.
+    world.start(4, &files_job("d"));
+    world.ask(Command::CancelJob(CancelJob { job: job_id(4) }));
+    world.end(4, Outcome::Canceled);
+    world.over(4);
     world.pass(200_000);
     world.ask(crate::samples::change_member(
         4,
