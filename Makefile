@@ -71,7 +71,7 @@ takeover:
 	rm -f "$(MEASURES)"
 	REGENT_SOAK=1 REGENT_MEASURES="$(MEASURES)" REGENT_BIN="$(TARGET)/release/regent" \
 	  cargo test --profile ci $(LOCKED) -p regent-chaos --test it \
-	  -- --nocapture --test-threads=1 takeover:: failover:: worker_loss:: 2>/dev/null | $(SUMMARY) || failed=1; \
+	  -- --nocapture --test-threads=1 takeover:: failover:: handover:: worker_loss:: 2>/dev/null | $(SUMMARY) || failed=1; \
 	"$(TARGET)/ci/benchmarks" "$(MEASURES)" docs/benchmarks.md "make takeover"; exit $${failed:-0}
 
 # Takes each rule of chaos-tests/mutants.txt out of the sources in turn, and puts it back.

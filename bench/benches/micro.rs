@@ -12,6 +12,7 @@ use regent_state::command::{
 };
 use regent_state::graph::{CheckpointConfig, RestartStrategy, Retention, Vertex, VertexKind};
 use regent_state::ids::{AttemptToken, ClusterId, Epoch, JobId, LogIndex, NodeId, WorkerRef};
+use regent_state::model::FailoverTally;
 use regent_state::{Command, EntryId, Envelope, JobGraph, Machine, Response};
 use regent_storage::log::{LogConfig, LogRecord, LogStore};
 
@@ -78,6 +79,7 @@ impl Driven {
             api: "127.0.0.1:7101".to_owned(),
             cause: "first election".to_owned(),
             leaderless_ms: 0,
+            failover: FailoverTally::default(),
         }));
         for number in 0..count {
             driven.add_job(number);

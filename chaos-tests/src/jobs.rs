@@ -9,10 +9,14 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::output::assert_exact;
 use crate::reference::{Flight, numbered, per_carrier, per_origin_and_month};
+use crate::sequences::SequenceJob;
 use crate::wait::{poll, wait_until};
 
 /// Ends of a job that are for good.
 const TERMINAL: [&str; 3] = ["FINISHED", "FAILED", "CANCELED"];
+
+/// A tiny job's whole life.
+const FINISHED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A job over flights: totals of each carrier at the end of input, and each flight numbered within
 /// its carrier as it comes.
@@ -308,4 +312,21 @@ pub fn listed(cluster: &Cluster, id: &str) -> usize {
     let jobs = cluster.json(&["job", "list"]);
     let jobs = jobs.as_array().into_iter().flatten();
     jobs.filter(|job| job["job_id"] == id).count()
+}
+
+/// A job that is over and clean: what writes are about.
+///
+/// # Panics
+/// If it doesn't finish.
+#[must_use]
+pub fn finished_job(cluster: &Cluster) -> String {
+    let mut spec = SequenceJob::new(cluster.home(), "finished");
+    spec.rows = Some(100);
+    cluster.wait_for_workers(2);
+    let mut job = Job::submit(cluster, &spec.write());
+    job.wait_for("FINISHED", FINISHED_WITHIN);
+    wait_until(FINISHED_WITHIN, "a clean result", || {
+        (job.result()["clean"] == true).then_some(())
+    });
+    job.id
 }

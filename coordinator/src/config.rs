@@ -124,7 +124,7 @@ pub struct StorageConfig {
 
 impl StorageConfig {
     /// How buckets are reached.
-    pub(crate) fn access(&self) -> S3Access {
+    pub fn access(&self) -> S3Access {
         let s3 = self.s3.clone().unwrap_or_default();
         S3Access {
             endpoint: s3.endpoint,

@@ -7,6 +7,7 @@ use regent_protocol::v1;
 use regent_state::command::*;
 use regent_state::graph::*;
 use regent_state::ids::*;
+use regent_state::model::FailoverTally;
 use regent_state::{Command, Envelope, JobGraph, Machine, RequestTag, Response};
 
 use crate::leader::seen::{Phase, Seen, WorkerSeen};
@@ -146,6 +147,7 @@ impl Env {
             api: "127.0.0.1:1".into(),
             cause: "test".into(),
             leaderless_ms: 0,
+            failover: FailoverTally::default(),
         };
         self.leader(Command::AnnounceLeader(announce));
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use openraft::raft::TransferLeaderRequest;
+use regent_state::model::FailoverTally;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -50,12 +51,44 @@ pub struct FailoverCounts {
     pub not_needed: u64,
 }
 
+/// The same, while it is counted.
 #[derive(Debug, Default)]
-struct Counters {
+pub(crate) struct Counters {
     tried: AtomicU64,
     fired: AtomicU64,
     lost: AtomicU64,
     not_needed: AtomicU64,
+    /// What the timeline already has.
+    told: Mutex<FailoverTally>,
+}
+
+impl Counters {
+    fn tally(&self) -> FailoverTally {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        FailoverTally {
+            fired: read(&self.fired),
+            lost: read(&self.lost),
+            not_needed: read(&self.not_needed),
+        }
+    }
+
+    /// What happened since the last announcement, and the mark to give to [`Counters::told`] once that is
+    /// in the log: an announcement that fails is repeated with everything.
+    pub(crate) fn untold(&self) -> (FailoverTally, FailoverTally) {
+        let now = self.tally();
+        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = FailoverTally {
+            fired: now.fired.saturating_sub(told.fired),
+            lost: now.lost.saturating_sub(told.lost),
+            not_needed: now.not_needed.saturating_sub(told.not_needed),
+        };
+        (since, now)
+    }
+
+    /// Everything up to `mark` is in the timeline.
+    pub(crate) fn told(&self, mark: FailoverTally) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+    }
 }
 
 /// What a replica knows of a peer's life.
@@ -169,6 +202,7 @@ impl Vigil {
         peers: Peers,
         log: RaftLog,
         agreement: Arc<Agreement>,
+        counters: Arc<Counters>,
         enabled: bool,
     ) -> Self {
         Self {
@@ -180,7 +214,7 @@ impl Vigil {
             agreement,
             clocks: Arc::default(),
             contacts: Contacts::default(),
-            counters: Arc::default(),
+            counters,
             enabled,
         }
     }
@@ -359,6 +393,21 @@ mod tests {
 
     fn three() -> Vec<BTreeSet<NodeId>> {
         vec![BTreeSet::from([1, 2, 3])]
+    }
+
+    #[test]
+    fn what_the_timeline_has_is_not_told_again() {
+        let counters = Counters::default();
+        counters.fired.store(2, Ordering::Relaxed);
+        counters.lost.store(1, Ordering::Relaxed);
+        let (first, _) = counters.untold();
+        assert_eq!((first.fired, first.lost), (2, 1));
+        let (again, mark) = counters.untold();
+        assert_eq!(again, first, "an announcement that failed is repeated");
+        counters.not_needed.store(1, Ordering::Relaxed);
+        counters.told(mark);
+        let (rest, _) = counters.untold();
+        assert_eq!((rest.fired, rest.lost, rest.not_needed), (0, 0, 1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use regent_state::{Command, Envelope, Response};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::failover::Counters;
 use crate::proposals::{Proposals, Proposed};
 use crate::raft::{RaftHandle, leader_of, member_of};
 use crate::shared::Shared;
@@ -100,6 +101,8 @@ pub(crate) struct Throne {
     pub(crate) published: Arc<watch::Sender<Leadership>>,
     /// The longest election timeout.
     pub(crate) election: Duration,
+    /// What this process did by fast failover, for the timeline.
+    pub(crate) failover: Arc<Counters>,
     /// True while nothing moves here.
     pub(crate) stalled: watch::Receiver<bool>,
 }
@@ -197,6 +200,7 @@ impl Throne {
     async fn establish(&self, leader_id: LeaderId, leaderless: Duration) -> Option<Reign> {
         let belonging = self.shared.belonging()?;
         let cause = self.cause();
+        let (failover, mark) = self.failover.untold();
         let epoch = Epoch {
             generation: belonging.generation,
             term: leader_id.term,
@@ -210,10 +214,14 @@ impl Throne {
                 api: self.shared.node().api.clone(),
                 cause: cause.clone(),
                 leaderless_ms: u64::try_from(leaderless.as_millis()).unwrap_or(u64::MAX),
+                failover,
             };
             let envelope = self.envelope(epoch, announcement);
             match self.proposals.write(&envelope, leader_id).await {
-                Ok(proposed) => return self.begin(epoch, leader_id, cause, proposed),
+                Ok(proposed) => {
+                    self.failover.told(mark);
+                    return self.begin(epoch, leader_id, cause, proposed);
+                }
                 Err(error) => {
                     tracing::debug!(%epoch, %error, "announcement not written yet");
                     tokio::time::sleep(RETRY_PAUSE).await;

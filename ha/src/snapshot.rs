@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use regent_state::Machine;
 use regent_storage::snapshot::{SnapshotFile, SnapshotStore, SnapshotWriter};
@@ -169,6 +169,11 @@ impl Snapshots {
         if let Some(ms) = since.and_then(|since| u64::try_from(since.as_millis()).ok()) {
             self.written_ms.fetch_max(ms, Ordering::AcqRel);
         }
+    }
+
+    /// Since when the disk has been busy with one operation of writing a file.
+    pub(crate) fn outstanding_since(&self) -> Option<Instant> {
+        self.store.outstanding_since()
     }
 
     /// When the newest file was written, milliseconds since 1970.

@@ -19,7 +19,7 @@ use crate::agreement::Agreement;
 use crate::config::ReplicaConfig;
 use crate::effects::Effects;
 use crate::error::StartError;
-use crate::failover::Vigil;
+use crate::failover::{Counters, Vigil};
 use crate::founding::{Founding, belonging_of};
 use crate::leadership::{Leadership, Throne};
 use crate::link::MESSAGE_BYTES_MAX;
@@ -162,6 +162,7 @@ struct Core {
     views: Views,
     raft: RaftHandle,
     leadership: Arc<watch::Sender<Leadership>>,
+    failover: Arc<Counters>,
     election: Duration,
 }
 
@@ -191,8 +192,13 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         config.read_timeout,
     );
     let vigil = core.vigil(&log, config.fast_failover);
-    let watchdog = Watchdog::start(log.clone(), &core.raft, core.views.clone())
-        .map_err(|e| StartError::Config(format!("threads: {e}")))?;
+    let watchdog = Watchdog::start(
+        log.clone(),
+        snapshots.clone(),
+        &core.raft,
+        core.views.clone(),
+    )
+    .map_err(|e| StartError::Config(format!("threads: {e}")))?;
     let transfer = core.transfer();
     let service = PeerService {
         shared: core.shared.clone(),
@@ -284,6 +290,7 @@ async fn start_raft(
         views: seen,
         raft,
         leadership: Arc::new(watch::Sender::new(Leadership::None)),
+        failover: Arc::default(),
         election: Duration::from_millis(election_max_ms),
     })
 }
@@ -307,6 +314,7 @@ impl Core {
             views: self.views.clone(),
             published: self.leadership.clone(),
             election: self.election,
+            failover: self.failover.clone(),
             stalled,
         }
     }
@@ -318,6 +326,7 @@ impl Core {
             self.peers.clone(),
             log.clone(),
             self.agreement.clone(),
+            self.failover.clone(),
             enabled,
         )
     }

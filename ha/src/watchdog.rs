@@ -1,4 +1,5 @@
-//! Noticing that nothing moves: a write to the log or a vote that hangs, entries that are not applied.
+//! Noticing that nothing moves: a write to the log, a vote or a snapshot that hangs, entries that are not
+//! applied.
 //!
 //! A leader in that state lets another replica lead, if there is one: its workers and clients need one that
 //! moves. A follower does nothing, since a disk that all replicas share would take all of them at once. Any
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::log::RaftLog;
 use crate::raft::{RaftHandle, now};
+use crate::snapshot::Snapshots;
 use crate::transfer::Transfer;
 use crate::view::Views;
 
@@ -28,8 +30,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What is seen in one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sight {
-    /// When the oldest write was issued that isn't durable.
+    /// When the oldest write to the log was issued that isn't durable.
     outstanding: Option<Instant>,
+    /// When the disk was asked for the step of writing a snapshot that hasn't ended.
+    snapshot: Option<Instant>,
     committed: Option<u64>,
     applied: Option<u64>,
 }
@@ -45,6 +49,7 @@ enum Verdict {
 #[derive(Clone, Copy, Debug, Default)]
 struct Watch {
     write: Option<(Instant, Duration)>,
+    snapshot: Option<(Instant, Duration)>,
     apply: Option<(Option<u64>, Duration)>,
 }
 
@@ -54,11 +59,13 @@ impl Watch {
         // After a freeze one look counts like any other: nothing was seen to hang meanwhile.
         let passed = passed.min(EVERY * 2);
         self.write = sight.outstanding.map(|at| longer(self.write, at, passed));
+        self.snapshot = sight.snapshot.map(|at| longer(self.snapshot, at, passed));
         let behind = sight.committed > sight.applied;
         self.apply = behind.then(|| longer(self.apply, sight.applied, passed));
         let write = self.write.map(|(_, time)| time);
+        let snapshot = self.snapshot.map(|(_, time)| time);
         let apply = self.apply.map(|(_, time)| time);
-        match write.max(apply).unwrap_or_default() {
+        match write.max(snapshot).max(apply).unwrap_or_default() {
             time if time >= HOPELESS_AFTER => Verdict::Hopeless,
             time if time >= STALLED_AFTER => Verdict::Stalled,
             _ => Verdict::Moves,
@@ -83,12 +90,18 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     /// Starts the thread.
-    pub(crate) fn start(log: RaftLog, raft: &RaftHandle, views: Views) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        log: RaftLog,
+        snapshots: Snapshots,
+        raft: &RaftHandle,
+        views: Views,
+    ) -> std::io::Result<Self> {
         let metrics = raft.data_metrics();
         let sight = move || {
             let seen = now(&metrics);
             Sight {
                 outstanding: log.outstanding_since(),
+                snapshot: snapshots.outstanding_since(),
                 committed: seen.local_committed.map(|id| id.index),
                 applied: views.borrow().standing.applied.map(|id| id.index),
             }
@@ -137,7 +150,7 @@ fn give_up() {
     let (said, waits) = channel();
     std::thread::spawn(move || {
         tracing::error!(
-            "no write to the log has ended and no entry was applied for {HOPELESS_AFTER:?}: ending this \
+            "no write to the log or of a snapshot has ended, or no entry was applied for {HOPELESS_AFTER:?}: ending this \
              process; look at its disk"
         );
         // Nobody waits for it once the time is over.
@@ -192,6 +205,20 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_whose_write_hangs_is_a_stall_and_one_that_goes_on_is_not() {
+        let (mut watch, began) = (Watch::default(), Instant::now());
+        let at = |snapshot| Sight {
+            snapshot: Some(snapshot),
+            ..Sight::default()
+        };
+        for n in 0..1_000 {
+            assert_eq!(watch.look(&at(began + EVERY * n), EVERY), Verdict::Moves);
+        }
+        assert_eq!(looks(&mut watch, &at(began), 11), Verdict::Stalled);
+        assert_eq!(looks(&mut watch, &at(began), 290), Verdict::Hopeless);
+    }
+
+    #[test]
     fn many_writes_one_after_the_other_are_no_stall() {
         let (mut watch, began) = (Watch::default(), Instant::now());
         for n in 0..1_000 {
@@ -206,9 +233,9 @@ mod tests {
     fn entries_that_are_not_applied_count_and_slow_progress_does_not() {
         let mut watch = Watch::default();
         let behind = |applied| Sight {
-            outstanding: None,
             committed: Some(1_000),
             applied: Some(applied),
+            ..Sight::default()
         };
         for applied in 0..500 {
             assert_eq!(watch.look(&behind(applied), EVERY), Verdict::Moves);

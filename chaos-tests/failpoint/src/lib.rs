@@ -46,7 +46,10 @@ pub const COURSES: &[(&str, &[&str])] = &[
             "reported",
         ],
     ),
-    ("cleanup", &["picked", "deleted", "gathered", "recorded"]),
+    (
+        "cleanup",
+        &["picked", "one-deleted", "deleted", "gathered", "recorded"],
+    ),
     ("disk", &["sync"]),
 ];
 

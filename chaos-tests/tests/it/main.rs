@@ -18,6 +18,7 @@ mod edges;
 mod explain;
 mod failover;
 mod frozen;
+mod handover;
 mod leader_kill;
 mod lifecycle;
 mod operations;

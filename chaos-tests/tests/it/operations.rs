@@ -147,10 +147,15 @@ fn restored_elsewhere(group: &Group, writer: &Writer) {
     let mut other = Group::new();
     other.write_config(1);
     let config = other.config(1).display().to_string();
+    // Somebody of a later generation has used the storage before.
+    let owners = other.home().join("checkpoints/owner");
+    std::fs::create_dir_all(&owners).expect("a directory");
+    let marker = owners.join(format!("6-{}", "ab".repeat(16)));
+    std::fs::write(marker, "").expect("a marker");
     let restored = other
         .alone(&["snapshot", "restore", &file, "--config", &config, "--yes"])
         .json();
-    assert_eq!(restored["generation"], 2, "{restored}");
+    assert_eq!(restored["generation"], 7, "{restored}");
     assert_ne!(restored["cluster_id"], saved["cluster_id"]);
     let again = other.alone(&["snapshot", "restore", &file, "--config", &config, "--yes"]);
     assert!(again.refused(5).contains("isn't empty"), "{again}");

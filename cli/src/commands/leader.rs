@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use regent_protocol::view::{LeaderShow, Reign};
+use regent_protocol::view::{FastFailover, LeaderShow, Reign};
 
 use super::leader_transfer::{self, TransferArgs};
 use super::{Context, Done, leader_explain, leader_watch};
@@ -130,6 +130,7 @@ fn history_table(history: &[Reign]) -> String {
             ">LEADERLESS",
             ">ADOPTED",
             ">RESTARTED",
+            "FAST FAILOVER",
             "CAUSE",
         ],
         "nobody has led yet",
@@ -143,10 +144,26 @@ fn history_table(history: &[Reign]) -> String {
             span(reign.leaderless_ms),
             reign.jobs_adopted.to_string(),
             reign.jobs_restarted.to_string(),
+            fast_failover(reign.fast_failover),
             reign.cause.clone(),
         ]);
     }
     table.render()
+}
+
+/// Only what happened: "fired 1, lost 1", or a dash.
+fn fast_failover(counts: FastFailover) -> String {
+    let told = [
+        ("fired", counts.fired),
+        ("lost", counts.lost),
+        ("not needed", counts.not_needed),
+    ];
+    let told: Vec<String> = told
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{what} {count}"))
+        .collect();
+    or_dash((!told.is_empty()).then(|| told.join(", ")))
 }
 
 #[cfg(test)]

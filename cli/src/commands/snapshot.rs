@@ -1,9 +1,9 @@
 //! `regent snapshot`: the replicated state as one file: save it, look into it, begin a new cluster with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use regent_coordinator::JobManagerConfig;
@@ -12,6 +12,8 @@ use regent_ha::{Member, Node};
 use regent_protocol::view::{MemberView, SnapshotRestored, SnapshotView};
 use regent_state::model::JobState;
 use regent_state::{Export, Key, Machine};
+use regent_storage::objects::owner::{self, Owner};
+use regent_storage::objects::{Location, ObjectError, Objects};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +23,9 @@ use crate::args::ChangeArgs;
 use crate::failure::Failure;
 use crate::output::words::moment;
 use crate::settings::{self, Assignment};
+
+/// For listing the owner markers of a storage.
+const LISTING_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotArgs {
@@ -262,7 +267,7 @@ async fn restore(
     let known = saved.machine.meta().map_or(0, |meta| meta.generation);
     let birth = birth(
         &config,
-        known.max(highest_marker(&config)) + 1,
+        known.max(highest_marker(&config).await) + 1,
         "restored from a snapshot",
     );
     let cluster_id = match change.dry_run {
@@ -319,20 +324,27 @@ pub(super) fn birth(config: &JobManagerConfig, generation: u64, cause: &str) -> 
     }
 }
 
-/// The highest generation that marked the storage as its own: `owner/<generation>-<cluster id>`.
-fn highest_marker(config: &JobManagerConfig) -> u64 {
-    let root = config.storage.checkpoint_dir.trim_start_matches("file://");
-    let entries = std::fs::read_dir(Path::new(root).join("owner"));
-    let names = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name());
-    let generations = names.filter_map(|name| {
-        let (generation, _) = name.to_str()?.split_once('-')?;
-        generation.parse().ok()
-    });
-    generations.max().unwrap_or(0)
+/// The highest generation of the clusters that ever used the configured storage. One that can't be listed
+/// now is no reason to refuse: a leader looks again, and stops at a marker that goes before its own.
+async fn highest_marker(config: &JobManagerConfig) -> u64 {
+    match listed_markers(config).await {
+        Ok(found) => found.iter().map(|owner| owner.generation).max(),
+        Err(error) => {
+            let dir = &config.storage.checkpoint_dir;
+            eprintln!(
+                "warning: which clusters have used {dir} can't be listed ({error}); if one of a higher \
+                 generation has, the new leader will refuse to use it and say so"
+            );
+            None
+        }
+    }
+    .unwrap_or(0)
+}
+
+async fn listed_markers(config: &JobManagerConfig) -> Result<BTreeSet<Owner>, ObjectError> {
+    let root: Location = config.storage.checkpoint_dir.parse()?;
+    let objects = Objects::with_s3(&config.storage.access());
+    owner::markers(&objects, &root, LISTING_LIMIT).await
 }
 
 pub(super) fn explain(error: RebirthError) -> Failure {

@@ -281,6 +281,7 @@ pub(super) mod tests {
             leaderless_ms: 30,
             jobs_adopted: 1,
             jobs_restarted: 0,
+            fast_failover: regent_protocol::view::FastFailover::default(),
         };
         Report {
             scenario: "leader-kill",

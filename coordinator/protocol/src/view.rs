@@ -382,6 +382,20 @@ pub struct Reign {
     pub jobs_adopted: u64,
     /// Jobs restarted by this takeover.
     pub jobs_restarted: u64,
+    /// What its process did by fast failover since it last announced itself, or since it started.
+    #[serde(default)]
+    pub fast_failover: FastFailover,
+}
+
+/// How often a replica acted on hard signs of a leader's death, told when it next leads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FastFailover {
+    /// Times it stood for election because of one.
+    pub fired: u64,
+    /// Deaths after which it stood and somebody else won.
+    pub lost: u64,
+    /// Deaths after which it didn't have to stand.
+    pub not_needed: u64,
 }
 
 /// The replicated part of `status`.

@@ -305,6 +305,11 @@ pub(crate) fn leader_history(machine: &Machine) -> Vec<view::Reign> {
         leaderless_ms: reign.leaderless_ms,
         jobs_adopted: reign.jobs_adopted,
         jobs_restarted: reign.jobs_restarted,
+        fast_failover: view::FastFailover {
+            fired: reign.failover.fired,
+            lost: reign.failover.lost,
+            not_needed: reign.failover.not_needed,
+        },
     };
     machine.reigns().map(reign).collect()
 }

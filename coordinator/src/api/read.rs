@@ -128,11 +128,12 @@ async fn answer(
     let Query::CheckpointShow(of) = query else {
         return local(view, rule, query);
     };
-    let job = job(&view.machine, &of.job)?;
-    let all = documents::checkpoint_list(&view.machine, job.id);
-    let found = all.into_iter().find(|one| one.id == of.checkpoint_id);
+    let job = refs::resolve_owner(&view.machine, &of.job)?;
+    let all = documents::checkpoint_list(&view.machine, job);
+    // Of two runs with that number, the later one's.
+    let found = all.into_iter().rev().find(|one| one.id == of.checkpoint_id);
     let checkpoint = found.ok_or_else(|| {
-        let message = format!("job {} has no checkpoint {}", job.id, of.checkpoint_id);
+        let message = format!("job {job} has no checkpoint {}", of.checkpoint_id);
         ApiError::new(ErrorKind::Failed, message)
     })?;
     document(&savepoints::with_files(&node.objects, checkpoint).await?)
@@ -223,7 +224,7 @@ fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document
         Query::JobHistory(of) => document(&documents::job_history(machine, job(machine, &of.job)?)),
         Query::CheckpointList(of) => document(&documents::checkpoint_list(
             machine,
-            job(machine, &of.job)?.id,
+            refs::resolve_owner(machine, &of.job)?,
         )),
         Query::WorkerList(_) => match live_of(None) {
             Some(live) => document(&documents::worker_list(machine, &live)),

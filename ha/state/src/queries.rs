@@ -112,13 +112,32 @@ impl Machine {
         self.tables.checkpoints.get(&(job, run, id))
     }
 
-    /// Pending and completed checkpoints of a job, oldest first.
+    /// Checkpoints and savepoints under this job's id, oldest first: of its run, and what was retained of
+    /// earlier runs whose results have expired.
     pub fn checkpoints(&self, job: JobId) -> impl DoubleEndedIterator<Item = &Arc<Checkpoint>> {
-        let low = (job, Run::default(), CheckpointId(0));
         let last = Run {
             generation: u64::MAX,
             index: LogIndex(u64::MAX),
         };
+        self.checkpoints_between(job, Run::default(), last)
+    }
+
+    /// Checkpoints and savepoints of one run, oldest first.
+    pub fn checkpoints_of(
+        &self,
+        job: JobId,
+        run: Run,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Checkpoint>> {
+        self.checkpoints_between(job, run, run)
+    }
+
+    fn checkpoints_between(
+        &self,
+        job: JobId,
+        first: Run,
+        last: Run,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Checkpoint>> {
+        let low = (job, first, CheckpointId(0));
         let high = (job, last, CheckpointId(u64::MAX));
         self.tables
             .checkpoints

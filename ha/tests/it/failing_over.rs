@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use regent_ha::{Replica, Timing};
+use regent_ha::{ProposeError, Replica, Timing};
 use regent_state::RequestTag;
 use regent_state::ids::RequestId;
 
@@ -91,6 +91,26 @@ async fn without_a_majority_of_signs_nobody_stands() {
     let status = cluster.replica(others[1]).status();
     assert_eq!(status.failovers.fired, 0);
     assert_eq!(status.failovers.tried, 1);
+}
+
+/// Long before any lease would end: the answer must come from the others, and they are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_alone_trusts_no_lease_and_says_what_it_does_not_know() {
+    let mut cluster = slow(3).await;
+    let (leader, _) = cluster.leader().await;
+    for node_id in cluster.ids() {
+        if node_id != leader {
+            cluster.kill(node_id);
+        }
+    }
+    let replica = cluster.replica(leader);
+    let (read, written) = tokio::join!(replica.linearizable(), replica.propose_client(cancel(7)),);
+    assert!(read.is_err(), "{:?}", read.map(|view| view.applied_index()));
+    // It is in this replica's log, and may be committed yet.
+    assert!(
+        matches!(written, Err(ProposeError::OutcomeUnknown(_))),
+        "{written:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -167,6 +167,42 @@ async fn leadership_is_handed_over_and_no_write_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answered_write_is_in_the_view_at_once() {
+    let cluster = Cluster::formed(3).await;
+    let (leader, _) = cluster.leader().await;
+    let replica = cluster.replica(leader);
+    for number in 0..100 {
+        let written = replica.propose_client(cancel(number)).await.unwrap();
+        let seen = replica.stale().applied_index();
+        assert!(seen >= written.index.0, "{seen} of {:?}", written.index);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_away_is_not_handed_to() {
+    let mut cluster = Cluster::formed(3).await;
+    let (leader, reign) = cluster.leader().await;
+    let away = cluster.follower().await;
+    cluster.kill(away);
+    eventually("the follower's silence", || async {
+        let peers = cluster.replica(leader).status().peers;
+        let silent = |ms: Option<u64>| ms.is_none_or(|ms| ms > 1_000);
+        let away = peers.iter().find(|peer| peer.node_id == away);
+        away.is_some_and(|peer| silent(peer.last_contact_ms))
+            .then_some(())
+    })
+    .await;
+    let refused = cluster.replica(leader).transfer_leader(away).await;
+    let Err(TransferError::Refused(why)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains(&format!("node {away}")), "{why}");
+    // It still leads, in the same reign, and takes writes.
+    cluster.write(1).await;
+    assert_eq!(cluster.leader().await, (leader, reign));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_voter_refuses_to_hand_over() {
     let cluster = Cluster::formed(1).await;
     let refused = cluster.replica(1).transfer_leader(2).await;

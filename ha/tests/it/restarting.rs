@@ -11,6 +11,7 @@ async fn all_replicas_restart_with_what_was_acknowledged() {
     let mut cluster = Cluster::formed(3).await;
     let (_, before) = cluster.leader().await;
     let last = cluster.write_many(30).await;
+    cluster.at_rest().await;
     let requests = known(&cluster, 30);
     cluster.stop_all().await;
     cluster.start_all().await;

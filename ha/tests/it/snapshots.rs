@@ -26,7 +26,10 @@ async fn a_follower_that_was_away_catches_up_by_snapshot() {
     cluster.start(away).await;
     cluster.applied(away, last).await;
     cluster.at_rest().await;
-    let installed = cluster.replica(away).status().snapshot_index.unwrap();
+    let installed = eventually("a snapshot of the follower", || async {
+        cluster.replica(away).status().snapshot_index
+    })
+    .await;
     assert!(installed >= 20, "it was fed from the log");
     // What it installed survives a restart, and it can lead with it.
     cluster.stop_all().await;

@@ -149,6 +149,7 @@ fn empty_and_remove(dir: &Path, deadline: Instant) -> io::Result<()> {
             empty_and_remove(&entry.path(), deadline)?;
         } else {
             ignore_gone(std::fs::remove_file(entry.path()))?;
+            regent_failpoint::reach("cleanup", "one-deleted");
         }
     }
     ignore_gone(std::fs::remove_dir(dir))

@@ -14,6 +14,7 @@
 //! leftover. The newest [`RETAINED`] are kept. The log may be purged up to `index` once
 //! [`SnapshotWriter::finish`] has returned.
 
+mod outstanding;
 mod reader;
 mod writer;
 
@@ -24,7 +25,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use self::outstanding::Outstanding;
 use crate::files::{TEMP_SUFFIX, create_dir_durably, sync_dir};
 
 /// How many snapshots are kept.
@@ -122,6 +125,7 @@ pub struct SnapshotStore {
     dir: PathBuf,
     /// Distinguishes files of the same index, and temporary ones.
     next_number: Arc<AtomicU64>,
+    outstanding: Outstanding,
 }
 
 impl SnapshotStore {
@@ -142,6 +146,7 @@ impl SnapshotStore {
         Ok(SnapshotStore {
             dir,
             next_number: Arc::new(AtomicU64::new(highest + 1)),
+            outstanding: Outstanding::default(),
         })
     }
 
@@ -149,6 +154,11 @@ impl SnapshotStore {
     pub fn create(&self) -> Result<SnapshotWriter, SnapshotError> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         SnapshotWriter::create(self.clone(), number)
+    }
+
+    /// Since when the disk has been busy with one operation of writing a snapshot; `None` if it isn't.
+    pub fn outstanding_since(&self) -> Option<Instant> {
+        self.outstanding.since()
     }
 
     /// All snapshots, newest first: a whole one, or what is wrong with it. Bodies aren't read.

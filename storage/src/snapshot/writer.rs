@@ -64,6 +64,7 @@ impl SnapshotWriter {
             return Err(SnapshotError::MetaTooLong(meta.len()));
         }
         let path = self.path.clone();
+        let outstanding = self.store.outstanding.clone();
         self.write_chunk()
             .map_err(SnapshotError::io("write", &path))?;
         let trailer = Trailer {
@@ -74,11 +75,14 @@ impl SnapshotWriter {
             meta_len: meta.len() as u32,
             meta_crc: crc32c::crc32c(meta),
         };
+        let writing = outstanding.begin();
         self.file
             .write_all(meta)
             .and_then(|()| self.file.write_all(&trailer.encode()))
             .and_then(|()| self.file.sync_all())
             .map_err(SnapshotError::io("write", &path))?;
+        drop(writing);
+        let _renaming = outstanding.begin();
         let name = format!("snapshot-{index:020}-{:010}.snap", self.number);
         let target = self.store.dir.join(name);
         std::fs::rename(&path, &target).map_err(SnapshotError::io("rename", &path))?;
@@ -97,6 +101,7 @@ impl SnapshotWriter {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        let _writing = self.store.outstanding.begin();
         let len = self.buffer.len();
         self.crc = crc32c::crc32c_append(self.crc, &self.buffer);
         let mut head = [0u8; 8];

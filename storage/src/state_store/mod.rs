@@ -110,7 +110,7 @@ impl StateStoreError {
 /// Sizes and delays.
 #[derive(Debug, Clone)]
 pub struct StateStoreConfig {
-    /// Memory for sled's cache.
+    /// Memory for sled's cache. Small: what is stored is in memory anyway, and read only at the start.
     pub cache_bytes: u64,
     /// Changes are written at the latest this long after they were enqueued.
     pub delay_max: Duration,
@@ -121,7 +121,7 @@ pub struct StateStoreConfig {
 impl Default for StateStoreConfig {
     fn default() -> StateStoreConfig {
         StateStoreConfig {
-            cache_bytes: 16 << 20,
+            cache_bytes: 4 << 20,
             delay_max: Duration::from_millis(750),
             behind_bytes_max: 4 << 20,
         }

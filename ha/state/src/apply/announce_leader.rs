@@ -88,6 +88,7 @@ fn open_reign(ctx: &mut Context<'_>, command: &AnnounceLeader) {
         from_ms: ctx.wall_ms(),
         to_ms: None,
         leaderless_ms: command.leaderless_ms,
+        failover: command.failover,
         jobs_adopted: 0,
         jobs_restarted: 0,
         from_clock_ms: ctx.now_ms(),

@@ -142,7 +142,7 @@ impl<'a> Context<'a> {
 
     /// The completed checkpoints of a run, oldest first.
     pub(crate) fn completed(&self, job: &Job) -> Vec<Arc<Checkpoint>> {
-        let all = self.machine.checkpoints(job.id);
+        let all = self.machine.checkpoints_of(job.id, job.run);
         all.filter(|checkpoint| checkpoint.is_completed())
             .cloned()
             .collect()

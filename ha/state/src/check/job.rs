@@ -150,12 +150,7 @@ fn check_attempts(machine: &Machine, job: &Job) -> Checked {
 
 fn check_checkpoints(machine: &Machine, job: &Job) -> Checked {
     let (mut pending, mut own, mut savepoints) = (0, 0, 0);
-    for checkpoint in machine.checkpoints(job.id) {
-        must(
-            checkpoint.run == job.run,
-            "checkpoints are of the run",
-            checkpoint.id,
-        )?;
+    for checkpoint in machine.checkpoints_of(job.id, job.run) {
         check_artefact(machine, job, checkpoint)?;
         match &checkpoint.status {
             CheckpointStatus::Pending => pending += 1,
@@ -321,13 +316,32 @@ pub(super) fn check_orphans(machine: &Machine) -> Checked {
     let graphs = tables.graphs.iter().map(|(job, _)| *job);
     let histories = tables.histories.iter().map(|(job, _)| *job);
     let attempts = tables.attempts.iter().map(|((job, _), _)| *job);
-    let checkpoints = tables.checkpoints.iter().map(|((job, ..), _)| *job);
-    for job in graphs.chain(histories).chain(attempts).chain(checkpoints) {
+    for job in graphs.chain(histories).chain(attempts) {
         must(
             machine.job(job).is_some(),
             "everything belongs to a job",
             job,
         )?;
     }
+    for (_, checkpoint) in tables.checkpoints.iter() {
+        check_owner(machine, checkpoint)?;
+    }
     Ok(())
+}
+
+/// What is retained outlives its run's result, and is then the ledger's alone.
+fn check_owner(machine: &Machine, checkpoint: &Checkpoint) -> Checked {
+    let owner = machine.job(checkpoint.job);
+    if owner.is_some_and(|job| job.run == checkpoint.run) {
+        return Ok(());
+    }
+    let artefact = machine.artefact(checkpoint.artefact);
+    let kept = artefact.is_some_and(|artefact| {
+        artefact.state == ArtefactState::Retained && artefact.path == checkpoint.path
+    });
+    must(
+        checkpoint.is_retained() && kept,
+        "only what is retained outlives its run",
+        checkpoint.id,
+    )
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterId, Epoch, NodeId};
-use crate::model::MemberRole;
+use crate::model::{FailoverTally, MemberRole};
 
 /// The first entry of each reign. It fences older epochs, aborts all pending checkpoints, sets
 /// running jobs to RECONCILING, and opens a line in the leadership timeline.
@@ -24,6 +24,9 @@ pub struct AnnounceLeader {
     pub cause: String,
     /// How long, by the new leader's monotonic clock, it knew no leader before it won.
     pub leaderless_ms: u64,
+    /// What the new leader's process did by fast failover since it last announced itself, or since it
+    /// started. Each event is told once, by the replica that counted it, when it next leads.
+    pub failover: FailoverTally,
 }
 
 /// Switches on behaviour that all members understand. Only ever rises.

@@ -58,4 +58,12 @@ impl Checkpoint {
     pub fn is_completed(&self) -> bool {
         self.pointer().is_some()
     }
+
+    /// Whether it is kept on purpose, beyond its job's end: an artefact of its own.
+    pub fn is_retained(&self) -> bool {
+        matches!(
+            self.status,
+            CheckpointStatus::Completed { retained: true, .. }
+        )
+    }
 }

@@ -48,12 +48,25 @@ pub struct Reign {
     pub to_ms: Option<u64>,
     /// How long there was no leader before it.
     pub leaderless_ms: u64,
+    /// What its process did by fast failover since it last announced itself, or since it started.
+    pub failover: FailoverTally,
     /// Attempts that it took over as they were.
     pub jobs_adopted: u64,
     /// Attempts that it had to start again.
     pub jobs_restarted: u64,
     /// The machine's clock at its announcement; leaders count `proposed_at` from here.
     pub from_clock_ms: u64,
+}
+
+/// How often a replica acted on hard signs of a leader's death, and what came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverTally {
+    /// Times it stood for election because of one.
+    pub fired: u64,
+    /// Deaths after which it stood and somebody else won.
+    pub lost: u64,
+    /// Deaths after which it didn't have to stand.
+    pub not_needed: u64,
 }
 
 /// A client request that was answered, kept for the last 100,000 entries.

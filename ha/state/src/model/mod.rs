@@ -22,7 +22,7 @@ pub use job::{
     CheckpointCounters, Job, JobResult, JobState, LatestCheckpoint, PendingCheckpoint,
     RestartState, SavepointRequest, SavepointState, Wanted,
 };
-pub use meta::{Claim, ClaimHolder, Meta, Reign, RequestAnswer, RequestRecord};
+pub use meta::{Claim, ClaimHolder, FailoverTally, Meta, Reign, RequestAnswer, RequestRecord};
 pub use operations::{Drain, MemberRole, MemberWish, Reborn};
 
 /// The longest text (cause, error, reason) that the state keeps, in bytes.

@@ -269,6 +269,34 @@ fn an_aborted_directory_is_swept_after_the_deadline_and_when_its_attempt_ends() 
 }
 
 #[test]
+fn directories_that_wait_for_a_long_attempt_are_bounded() {
+    let mut world = World::new();
+    world.start(1, &blackhole_job("a"));
+    let mut paths = Vec::new();
+    for _ in 0..1_003 {
+        let (_, path) = world.begin(1, CheckpointKind::Checkpoint);
+        world.abort(1, false);
+        paths.push(path);
+    }
+    world.clean();
+    world.pass(30_000);
+    for path in &paths {
+        let id = world.artefact_at(path).id;
+        swept(&mut world, id, false);
+    }
+    assert_eq!(world.machine.artefacts().count(), 1_000);
+    assert!(
+        paths[..3]
+            .iter()
+            .all(|path| world.machine.artefact_at(path).is_none()),
+        "the oldest wait no more"
+    );
+    world.fail(1, FailureKind::TaskFailure);
+    world.over(1);
+    assert_eq!(world.machine.due_sweeps(30_000).count(), 1_000);
+}
+
+#[test]
 fn a_failed_sweep_is_taken_again() {
     let mut world = World::new();
     world.start(1, &blackhole_job("a"));

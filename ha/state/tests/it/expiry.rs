@@ -59,7 +59,11 @@ fn results_expire_by_age_and_by_count_and_keep_what_is_retained() {
         4,
         "retained checkpoints stay"
     );
-    assert_eq!(world.machine.checkpoints(job_id(1)).count(), 0);
+    assert_eq!(
+        world.machine.checkpoints(job_id(1)).count(),
+        1,
+        "and can be found under the job's id"
+    );
 }
 
 #[test]

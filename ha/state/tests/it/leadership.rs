@@ -2,6 +2,7 @@
 
 use regent_state::command::*;
 use regent_state::ids::*;
+use regent_state::model::FailoverTally;
 use regent_state::response::*;
 use regent_state::{Command, Machine};
 
@@ -15,6 +16,7 @@ fn announce(world: &World, epoch: Epoch) -> Command {
         api: "127.0.0.1:7101".to_owned(),
         cause: "test".to_owned(),
         leaderless_ms: 0,
+        failover: FailoverTally::default(),
     })
 }
 
@@ -162,6 +164,7 @@ fn the_timeline_tells_who_led_when_and_why() {
     assert_eq!(reigns[1].to_ms, None);
     assert_eq!((reigns[1].jobs_adopted, reigns[1].jobs_restarted), (1, 1));
     assert_eq!(reigns[1].leaderless_ms, 50);
+    assert_eq!(reigns[1].failover.fired, 1);
     assert_eq!(
         world.machine.reign().map(|reign| reign.epoch),
         Some(world.epoch())

@@ -1,8 +1,9 @@
 //! A state that is restored or recovered: fenced, suspended, and resumed.
 
 use regent_state::command::*;
+use regent_state::graph::{JobGraph, Retention};
 use regent_state::ids::*;
-use regent_state::model::JobState;
+use regent_state::model::{ArtefactState, FailoverTally, JobState};
 use regent_state::response::*;
 use regent_state::{Command, Machine, Rebirth};
 
@@ -61,6 +62,7 @@ fn go_on(world: &mut World, machine: Machine, generation: u64) {
         api: "jm-7:7101".to_owned(),
         cause: "first".to_owned(),
         leaderless_ms: 0,
+        failover: FailoverTally::default(),
     };
     let answer = world.write(None, None, Command::AnnounceLeader(announce));
     assert!(matches!(answer, Response::Announced(_)), "{answer:?}");
@@ -103,6 +105,40 @@ fn a_new_life_suspends_what_could_act_and_withholds_what_was_created() {
     assert_eq!(world.state(2), JobState::Created);
     assert!(world.machine.due_cleanups(world.clock_ms).next().is_some());
     assert!(world.job(1).awaits_deployment() && world.job(2).awaits_deployment());
+}
+
+/// Flink's row SUSPENDED: whatever the setting, nothing of a job goes that is to go on.
+#[test]
+fn a_suspended_job_keeps_its_checkpoints_under_every_setting() {
+    for retention in [
+        Retention::NoExternalizedCheckpoints,
+        Retention::DeleteOnCancellation,
+        Retention::RetainOnCancellation,
+    ] {
+        let mut world = World::new();
+        let checkpointing = Some(checkpointing(2, retention));
+        let graph = JobGraph {
+            checkpointing,
+            ..files_job("a")
+        };
+        world.start(1, &graph);
+        world.checkpoint(1, false);
+        world.checkpoint(1, false);
+        let kept = |world: &World| {
+            let completed = world.machine.checkpoints(job_id(1));
+            let artefacts = completed.filter_map(|c| world.machine.artefact(c.artefact));
+            let live = artefacts.filter(|artefact| artefact.state == ArtefactState::Live);
+            live.count()
+        };
+        let machine = world.machine.reborn(&rebirth(&world, 2)).unwrap();
+        go_on(&mut world, machine, 2);
+        assert_eq!(world.state(1), JobState::Suspended);
+        assert_eq!(kept(&world), 2, "{retention:?}");
+        world.ask(Command::ResumeJobs(ResumeJobs {}));
+        assert_eq!(world.state(1), JobState::Restarting);
+        assert_eq!(kept(&world), 2, "{retention:?}");
+        assert!(world.job(1).latest.is_some());
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use regent_state::command::*;
 use regent_state::graph::*;
 use regent_state::ids::*;
+use regent_state::model::FailoverTally;
 use regent_state::model::MemberRole;
 use regent_state::{Command, Envelope, RequestTag};
 
@@ -267,6 +268,11 @@ fn other_commands() -> Vec<Command> {
             api: "127.0.0.1:7103".to_owned(),
             cause: "jm-1 is gone".to_owned(),
             leaderless_ms: 35,
+            failover: FailoverTally {
+                fired: 2,
+                lost: 1,
+                not_needed: 3,
+            },
         }),
         Command::CleanupAttempted(CleanupAttempted {
             outcomes: vec![

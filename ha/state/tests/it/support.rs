@@ -129,6 +129,10 @@ impl World {
             api: format!("127.0.0.1:{}", 7100 + node),
             cause: "the last leader is gone".to_owned(),
             leaderless_ms: 50,
+            failover: FailoverTally {
+                fired: 1,
+                ..FailoverTally::default()
+            },
         };
         match self.write(None, None, Command::AnnounceLeader(command)) {
             Response::Announced(announced) => announced,

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::Context;
 use crate::engine::EngineEvent;
-use crate::engine::orders::{Known, Ordered};
+use crate::engine::orders::{Known, Ordered, Orders};
 
 /// A barrier may come before its order, by another way; not by more than this.
 const ORDER_WITHIN: Duration = Duration::from_secs(60);
@@ -55,14 +55,25 @@ async fn write(context: Arc<Context>, checkpoint: u64, state: TaskState) {
         tracing::debug!(task = %context.id, checkpoint, "no order for this barrier, or aborted");
         return;
     };
-    let stored = tokio::select! {
+    let storing = store(&context, &ordered, state);
+    match unless_aborted(&context.orders, checkpoint, storing).await {
+        None => {}
+        Some(Ok(handle)) => acknowledge(&context, &ordered, handle).await,
+        Some(Err(cause)) => context.decline(checkpoint, cause).await,
+    }
+}
+
+/// The result of the work, unless the checkpoint is aborted first: then the work is dropped where it stands,
+/// so that it writes nothing more into a directory that is being deleted.
+async fn unless_aborted<T>(
+    orders: &Orders,
+    checkpoint: u64,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
         biased;
-        () = context.orders.aborted(checkpoint) => return,
-        stored = store(&context, &ordered, state) => stored,
-    };
-    match stored {
-        Ok(handle) => acknowledge(&context, &ordered, handle).await,
-        Err(cause) => context.decline(checkpoint, cause).await,
+        () = orders.aborted(checkpoint) => None,
+        done = work => Some(done),
     }
 }
 
@@ -139,6 +150,24 @@ mod tests {
     use regent_protocol::v1::TriggerCheckpoint;
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_abort_drops_what_is_being_written() {
+        let orders = Orders::default();
+        let kept = Arc::new(());
+        let held = kept.clone();
+        let writing = async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        };
+        let mut writing = Box::pin(unless_aborted(&orders, 1, writing));
+        assert!(futures::poll!(writing.as_mut()).is_pending());
+        orders.abort(1);
+        let ended = tokio::time::timeout(Duration::from_secs(5), writing).await;
+        assert_eq!(ended, Ok(None));
+        assert_eq!(Arc::strong_count(&kept), 1, "the write was dropped");
+        assert_eq!(unless_aborted(&orders, 2, async { 7 }).await, Some(7));
+    }
 
     #[test]
     fn the_deadline_counts_from_the_receipt() {

@@ -35,11 +35,12 @@ pub(in crate::apply) fn apply(
     })
 }
 
-/// Retained checkpoints and savepoints are artefacts of their own: they stay in the ledger.
+/// Retained checkpoints and savepoints are artefacts of their own: they stay, listed under the job's id.
 fn drop_job(ctx: &mut Context<'_>, id: JobId) {
     let checkpoints: Vec<_> = ctx
         .machine
         .checkpoints(id)
+        .filter(|each| !each.is_retained())
         .map(|each| (each.job, each.run, each.id))
         .collect();
     for checkpoint in checkpoints {
