@@ -129,6 +129,11 @@ fn one_checkpoint_at_a_time_and_ids_only_rise() {
     world.abort(1, false);
     let (second, path) = world.begin(1, CheckpointKind::Checkpoint);
     assert!(second > first);
+    let late = world.complete(1, (first, path.clone()), false);
+    assert!(matches!(
+        rejection(late),
+        Rejection::CheckpointNotPending { .. }
+    ));
     let wrong = world.complete(1, (second, "/elsewhere".to_owned()), false);
     assert!(matches!(rejection(wrong), Rejection::WrongPath { .. }));
     world.complete(1, (second, path.clone()), false);
@@ -271,6 +276,10 @@ fn savepoints_belong_to_their_user() {
 
     // It is the restore point until the next checkpoint, and is never evicted.
     let dispose = || Command::DisposeSavepoint(DisposeSavepoint { path: path.clone() });
+    let refused = rejection(world.ask(dispose()));
+    assert!(matches!(refused, Rejection::RestorePointInUse { .. }));
+    // Also once everything that it lists is committed.
+    world.committed(1, savepoint);
     let refused = rejection(world.ask(dispose()));
     assert!(matches!(refused, Rejection::RestorePointInUse { .. }));
     world.fail(1, FailureKind::WorkerLost);

@@ -3,6 +3,7 @@
 
 mod gateway;
 mod leadership;
+mod lease;
 mod lifecycle;
 
 use std::path::Path;
