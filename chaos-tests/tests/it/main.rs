@@ -28,6 +28,7 @@ mod quorum;
 mod retention;
 mod same_id;
 mod savepoints;
+mod secured;
 mod steps;
 mod takeover;
 mod windows;
