@@ -13,6 +13,7 @@ mod cleanup_stuck;
 mod cleanup_verbs;
 mod demo;
 mod disk;
+mod draining;
 mod drills;
 mod edges;
 mod explain;
