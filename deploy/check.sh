@@ -28,6 +28,13 @@ for config in "$here"/examples/*manager.yaml "$here"/kubernetes/config/*.yaml; d
 done
 echo "configurations: checked"
 
+if command -v docker-compose >/dev/null; then
+    WORK=/work FLIGHTS=/flights docker-compose -f "$here/compose/docker-compose.yml" config -q
+    echo "compose: file checked"
+else
+    echo "compose: skipped, no docker-compose here"
+fi
+
 if command -v kubernetes-validate >/dev/null; then
     for manifest in "$here"/kubernetes/*.yaml; do
         case $manifest in */kustomization.yaml) continue ;; esac

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use regent_coordinator::config::parse_duration;
 
+use crate::client::AccessArgs;
 use crate::commands;
 use crate::demo::DemoArgs;
 use crate::local::LocalArgs;
@@ -81,6 +82,8 @@ pub(crate) struct GlobalArgs {
     /// Don't ask before a verb that can't be undone
     #[arg(long, global = true)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// Shape of log lines on stderr; REGENT_LOG sets the filter
     #[arg(
         long,

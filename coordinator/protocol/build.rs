@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use prost::Message;
+
 const FILES: [&str; 5] = [
     "proto/common.proto",
     "proto/checkpoint.proto",
@@ -13,6 +15,8 @@ const FILES: [&str; 5] = [
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
         .compile_fds(descriptors)?;

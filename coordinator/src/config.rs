@@ -12,6 +12,7 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use regent_security::{Role, Security, SecurityConfig, SecurityError};
 use regent_storage::objects::S3Access;
 use serde::{Deserialize, Serialize};
 
@@ -46,9 +47,12 @@ pub struct JobManagerConfig {
     /// How failed deletions are tried again.
     #[serde(default)]
     pub cleanup_strategy: CleanupStrategy,
-    /// What may be done without TLS.
+    /// Certificates and tokens.
     #[serde(default)]
-    pub security: Security,
+    pub security: SecurityConfig,
+    /// Bounds on what others can make it hold.
+    #[serde(default)]
+    pub limits: Limits,
     /// Leases of workers.
     #[serde(default)]
     pub workers: Workers,
@@ -149,13 +153,28 @@ pub struct S3Config {
     pub credentials_file: Option<PathBuf>,
 }
 
-/// What may be done without TLS.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Security {
-    /// Lets a non-loopback address be used without TLS: trusted networks only.
-    #[serde(default)]
-    pub insecure_dev: bool,
+/// Bounds on what others can make this process hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Open connections of clients and workers; a quarter of them for those without a certificate.
+    /// Replicas have an address of their own.
+    pub connections: usize,
+    /// How long a TLS handshake may take.
+    #[serde(with = "duration")]
+    pub handshake: Duration,
+    /// Changes of clients that may wait for a majority at once; more are told to come again.
+    pub proposals: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            handshake: Duration::from_secs(5),
+            proposals: 4_096,
+        }
+    }
 }
 
 /// Leases of workers.
@@ -227,6 +246,16 @@ impl JobManagerConfig {
             .unwrap_or_else(|| format!("jm-{}", self.node_id))
     }
 
+    /// Reads certificate, key, CA and tokens, if there are any, and checks that others will believe them.
+    ///
+    /// # Errors
+    /// The first file that can't be used, with the remedy.
+    pub fn load_security(&self) -> Result<Security, SecurityError> {
+        let api = self.advertise.api.as_ref().unwrap_or(&self.listen.api);
+        let peer = self.advertise.peer.as_ref().unwrap_or(&self.listen.peer);
+        Security::load(&self.security, &[Role::Peer], &[host(api), host(peer)])
+    }
+
     /// Refuses what would be unsafe or can't work, naming the key and the remedy.
     ///
     /// # Errors
@@ -234,4 +263,10 @@ impl JobManagerConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         check::check(self)
     }
+}
+
+/// The host of `host:port`, as it stands in certificates.
+fn host(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -8,6 +8,9 @@ pub enum JobManagerError {
     /// The configuration is refused.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// Certificate, key, CA or a token can't be used.
+    #[error("configuration: {0}")]
+    Security(#[from] regent_security::SecurityError),
     /// The API address can't be listened on.
     #[error("listen on {address}: {source}")]
     Listen {

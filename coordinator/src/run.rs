@@ -8,6 +8,7 @@ use regent_ha::{Replica, ReplicaConfig, Role};
 use regent_protocol::MAX_MESSAGE_BYTES;
 use regent_protocol::v1::job_manager_api_server::JobManagerApiServer;
 use regent_protocol::v1::worker_gateway_server::WorkerGatewayServer;
+use regent_security::{Door, DoorLimits, GatekeeperLayer, Security};
 use regent_storage::objects::Objects;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -15,10 +16,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
-use crate::api::Api;
 use crate::api::clients::Clients;
+use crate::api::{Api, authorise};
 use crate::config::{JobManagerConfig, Timing};
 use crate::error::JobManagerError;
 use crate::gateway::Gateway;
@@ -72,9 +72,10 @@ impl JobManager {
     /// See [`run`].
     pub async fn start(config: JobManagerConfig) -> Result<Self, JobManagerError> {
         config.validate()?;
+        let security = config.load_security()?;
         let (listener, address) = listen(&config.listen.api).await?;
         let api = advertised(&config, address);
-        let replica = Replica::start(replica_config(&config, &api)).await?;
+        let replica = Replica::start(replica_config(&config, &api, &security)).await?;
         let failure = replica.failure();
         let stop = CancellationToken::new();
         let objects = Objects::with_s3(&config.storage.access());
@@ -84,7 +85,7 @@ impl JobManager {
             objects,
             counters: Arc::new(Counters::default()),
             rule: watch::Sender::new(None),
-            clients: Clients::default(),
+            clients: Clients::new(security.dialer()),
             stop: stop.clone(),
             api,
             verifying: tokio::sync::Mutex::default(),
@@ -92,7 +93,7 @@ impl JobManager {
         });
         let reign_stop = CancellationToken::new();
         let reigning = tokio::spawn(leader::follow(Arc::clone(&node), reign_stop.clone()));
-        let serving = tokio::spawn(serve(Arc::clone(&node), listener, stop));
+        let serving = tokio::spawn(serve(Arc::clone(&node), security, listener, stop));
         tracing::info!(name = %node.config.display_name(), %address, "JobManager started");
         Ok(Self {
             node,
@@ -200,7 +201,7 @@ fn advertised(config: &JobManagerConfig, bound: SocketAddr) -> String {
     format!("{host}:{}", bound.port())
 }
 
-fn replica_config(config: &JobManagerConfig, api: &str) -> ReplicaConfig {
+fn replica_config(config: &JobManagerConfig, api: &str, security: &Security) -> ReplicaConfig {
     let timing = match config.timing {
         Timing::Lan => regent_ha::Timing::Lan,
         Timing::Wan => regent_ha::Timing::Wan,
@@ -223,6 +224,8 @@ fn replica_config(config: &JobManagerConfig, api: &str) -> ReplicaConfig {
         timing,
         snapshot_every: config.log.snapshot_every,
         keep_entries: config.log.keep_entries,
+        max_inflight_proposals: config.limits.proposals,
+        security: security.clone(),
         ..ReplicaConfig::new(
             config.data_dir.clone(),
             config.node_id,
@@ -237,9 +240,16 @@ fn millis(duration: Duration) -> u64 {
 
 async fn serve(
     node: Arc<Node>,
+    security: Security,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
+    let limits = DoorLimits {
+        connections: node.config.limits.connections,
+        handshake: node.config.limits.handshake,
+    };
+    let incoming = Door::for_all(&security, limits).open(listener);
+    let gatekeeper = GatekeeperLayer::new(security.tokens, authorise::rule, authorise::status);
     let api = JobManagerApiServer::new(Api {
         node: Arc::clone(&node),
     })
@@ -254,14 +264,12 @@ async fn serve(
     let router = std::mem::take(routes.axum_router_mut());
     *routes.axum_router_mut() = router.merge(http::routes(node));
     Server::builder()
+        .layer(gatekeeper)
         .accept_http1(true)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(Some(STREAMS_MAX))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.cancelled_owned(),
-        )
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use regent_security::Dialer;
 use regent_state::ids::ClusterId;
 use tokio::time::timeout;
 use tonic::{Response, Status};
@@ -75,12 +76,12 @@ pub struct Probed {
 }
 
 /// Asks the replica at `address` (`host:port` of its peer service) about itself. The error is for people.
-pub async fn probe(address: &str) -> Result<Probed, String> {
-    ask_probe(address).await.map_err(|e| e.to_string())
+pub async fn probe(dialer: &Dialer, address: &str) -> Result<Probed, String> {
+    ask_probe(dialer, address).await.map_err(|e| e.to_string())
 }
 
-async fn ask_probe(address: &str) -> Result<Probed, CallError> {
-    let mut client = link::client(link::channel(address)?);
+async fn ask_probe(dialer: &Dialer, address: &str) -> Result<Probed, CallError> {
+    let mut client = link::client(link::channel(dialer, address)?);
     let reply = asked(client.probe(proto::ProbeRequest {})).await?;
     Ok(probed(&reply))
 }
@@ -116,22 +117,23 @@ fn probed(reply: &proto::ProbeReply) -> Probed {
 }
 
 /// Forms the cluster of exactly `members`, named `cluster_id` (or, if `None`, as an interrupted bootstrap
-/// named it, or at random).
+/// named it, or at random). Under TLS the dialer shows a certificate of the role admin or peer.
 pub async fn bootstrap(
+    dialer: &Dialer,
     members: &[Member],
     cluster_id: Option<ClusterId>,
 ) -> Result<Outcome, BootstrapError> {
     check_members(members)?;
-    let answers = join_all(members.iter().map(|m| ask_probe(&m.node.peer))).await;
+    let answers = join_all(members.iter().map(|m| ask_probe(dialer, &m.node.peer))).await;
     let cluster_id = match decide(members, cluster_id, &answers)? {
         Decision::Already(cluster_id) => return Ok(Outcome::AlreadyFormed(cluster_id)),
         Decision::Form(Some(cluster_id)) => cluster_id,
         Decision::Form(None) => ClusterId(rand::random()),
     };
     for member in members {
-        prepare(member, cluster_id, members).await?;
+        prepare(dialer, member, cluster_id, members).await?;
     }
-    initialize(founder(members), cluster_id).await?;
+    initialize(dialer, founder(members), cluster_id).await?;
     Ok(Outcome::Formed(cluster_id))
 }
 
@@ -263,6 +265,7 @@ fn unreachable(member: &Member, error: &CallError) -> BootstrapError {
 
 /// Writes cluster id and members into one replica's data directory.
 async fn prepare(
+    dialer: &Dialer,
     member: &Member,
     cluster_id: ClusterId,
     members: &[Member],
@@ -271,18 +274,22 @@ async fn prepare(
         cluster_id: cluster_id.to_string(),
         members: members.iter().map(wire::member_to).collect(),
     };
-    let channel = link::channel(&member.node.peer).map_err(|e| unreachable(member, &e))?;
+    let channel = link::channel(dialer, &member.node.peer).map_err(|e| unreachable(member, &e))?;
     let reply = asked(link::client(channel).prepare(request))
         .await
         .map_err(|e| unreachable(member, &e))?;
     accepted(member, reply.accepted, reply.refusal)
 }
 
-async fn initialize(member: &Member, cluster_id: ClusterId) -> Result<(), BootstrapError> {
+async fn initialize(
+    dialer: &Dialer,
+    member: &Member,
+    cluster_id: ClusterId,
+) -> Result<(), BootstrapError> {
     let request = proto::InitializeRequest {
         cluster_id: cluster_id.to_string(),
     };
-    let channel = link::channel(&member.node.peer).map_err(|e| unreachable(member, &e))?;
+    let channel = link::channel(dialer, &member.node.peer).map_err(|e| unreachable(member, &e))?;
     let reply = asked(link::client(channel).initialize(request))
         .await
         .map_err(|e| unreachable(member, &e))?;
@@ -310,12 +317,12 @@ pub mod steps {
         cluster_id: ClusterId,
         members: &[Member],
     ) -> Result<(), BootstrapError> {
-        super::prepare(member, cluster_id, members).await
+        super::prepare(&Dialer::plain(), member, cluster_id, members).await
     }
 
     /// The step that writes the first membership on one replica.
     pub async fn initialize(member: &Member, cluster_id: ClusterId) -> Result<(), BootstrapError> {
-        super::initialize(member, cluster_id).await
+        super::initialize(&Dialer::plain(), member, cluster_id).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use openraft::SnapshotPolicy;
+use regent_security::{DoorLimits, Security};
 
 use crate::error::StartError;
 use crate::types::{Node, NodeId};
@@ -93,8 +94,13 @@ pub struct ReplicaConfig {
     pub propose_timeout: Duration,
     /// How long a linearizable read or a quorum confirmation may take.
     pub read_timeout: Duration,
-    /// How many proposals may wait at once; more are refused as overloaded.
+    /// How many proposals of clients may wait at once; more are refused as overloaded. The leader's own
+    /// have places of their own.
     pub max_inflight_proposals: usize,
+    /// Its certificate, if replicas talk over TLS.
+    pub security: Security,
+    /// Bounds of the peer service's address.
+    pub door: DoorLimits,
     /// Whether followers act on hard signs of the leader's death instead of waiting for the timer.
     pub fast_failover: bool,
 }
@@ -116,6 +122,11 @@ impl ReplicaConfig {
             propose_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(2),
             max_inflight_proposals: 4_096,
+            security: Security::default(),
+            door: DoorLimits {
+                connections: 256,
+                handshake: Duration::from_secs(5),
+            },
             fast_failover: true,
         }
     }

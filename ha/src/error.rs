@@ -45,7 +45,7 @@ pub enum ProposeError {
     #[error("the leader can't reach a majority")]
     NoQuorum,
     /// Too many proposals are waiting. Nothing was proposed.
-    #[error("too many proposals are waiting")]
+    #[error("busy: as many changes wait for a majority as may; nothing was done, try again")]
     Overloaded,
     /// The entry may or may not be committed, now or later. Repeat only under the same request id.
     #[error("outcome unknown: {0}")]

@@ -62,6 +62,8 @@ mod watchdog;
 mod watching;
 mod wire;
 
+pub use regent_security::Dialer;
+
 pub use bootstrap::{Outcome, Probed, bootstrap, probe};
 pub use config::{ReplicaConfig, Timing};
 pub use effects::{EffectHints, Hints};
@@ -78,3 +80,6 @@ pub use takeover::Takeover;
 pub use transfer::Transferred;
 pub use types::{Member, Node, NodeId};
 pub use view::{Standing, View, Views};
+
+/// The peer service as an encoded `FileDescriptorSet`, for tools that read any of its messages.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

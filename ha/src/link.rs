@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use regent_security::{Dialer, Role};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -45,16 +46,16 @@ pub(crate) enum CallError {
     Failed(String),
 }
 
-/// A lazily connected channel to `address` (`host:port`).
-pub(crate) fn channel(address: &str) -> Result<Channel, CallError> {
+/// A lazily connected channel to the replica at `address` (`host:port`).
+pub(crate) fn channel(dialer: &Dialer, address: &str) -> Result<Channel, CallError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|e| CallError::Failed(format!("address {address}: {e}")))?;
-    Ok(endpoint
+    let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .initial_stream_window_size(4 * 1024 * 1024)
-        .initial_connection_window_size(8 * 1024 * 1024)
-        .connect_lazy())
+        .initial_connection_window_size(8 * 1024 * 1024);
+    Ok(dialer.lazy(&endpoint, Role::Peer))
 }
 
 /// A client with the raised message limits.
@@ -64,9 +65,19 @@ pub(crate) fn client(channel: Channel) -> PeerClient<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
+/// What the peer said; of a connection that couldn't be made, the deepest cause: "transport error" helps
+/// nobody.
+fn words(status: &Status) -> String {
+    let mut deepest = std::error::Error::source(status);
+    while let Some(deeper) = deepest.and_then(std::error::Error::source) {
+        deepest = Some(deeper);
+    }
+    deepest.map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
 /// Sorts a gRPC status by what the caller can do about it.
 pub(crate) fn classify(status: &Status) -> CallError {
-    let text = status.message().to_owned();
+    let text = words(status);
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => CallError::Unreachable(text),
         Code::PermissionDenied => CallError::Expelled(text),
@@ -95,12 +106,16 @@ impl Link {
         target: NodeId,
         address: &str,
     ) -> Result<Self, CallError> {
+        let (calls, snapshots) = {
+            let dialer = shared.dialer();
+            (channel(dialer, address)?, channel(dialer, address)?)
+        };
         Ok(Self {
             target,
             address: address.to_owned(),
             shared,
-            channel: channel(address)?,
-            snapshots: channel(address)?,
+            channel: calls,
+            snapshots,
             introduced: AtomicBool::new(false),
             introducing: Mutex::new(()),
         })

@@ -50,7 +50,7 @@ impl Lookout {
 
     async fn look_around(&self) -> Option<String> {
         for address in &self.peers {
-            let Ok(probed) = probe(address).await else {
+            let Ok(probed) = probe(self.shared.dialer(), address).await else {
                 continue;
             };
             // Bootstrap writes to all before it initialises one: asked in this order, a directory that

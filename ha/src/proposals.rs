@@ -20,6 +20,8 @@ use crate::error::ProposeError;
 use crate::raft::{RaftHandle, forwarded_to};
 use crate::types::{LeaderId, TypeConfig};
 
+/// Proposals of the leader's own reconcilers that may wait; clients can't take these places.
+const OWN_INFLIGHT_MAX: usize = 4_096;
 /// Largest encoded command.
 const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -45,18 +47,20 @@ pub(crate) fn wall_ms() -> u64 {
 #[derive(Clone, Debug)]
 pub(crate) struct Proposals {
     raft: RaftHandle,
-    places: Arc<Semaphore>,
+    clients: Arc<Semaphore>,
+    own: Arc<Semaphore>,
     deadline: Duration,
     /// From handing a command in to its applied answer.
     latencies: Arc<Mutex<Latencies>>,
 }
 
 impl Proposals {
-    /// At most `inflight_max` proposals wait at once, each at most `deadline`.
+    /// At most `inflight_max` proposals of clients wait at once, each at most `deadline`.
     pub(crate) fn new(raft: RaftHandle, inflight_max: usize, deadline: Duration) -> Self {
         Self {
             raft,
-            places: Arc::new(Semaphore::new(inflight_max)),
+            clients: Arc::new(Semaphore::new(inflight_max)),
+            own: Arc::new(Semaphore::new(OWN_INFLIGHT_MAX)),
             deadline,
             latencies: Arc::default(),
         }
@@ -70,11 +74,16 @@ impl Proposals {
             .clone()
     }
 
-    /// Takes one of the bounded places; hold it until the answer is there.
-    pub(crate) fn place(&self) -> Result<SemaphorePermit<'_>, ProposeError> {
-        self.places
-            .try_acquire()
-            .map_err(|_| ProposeError::Overloaded)
+    /// Takes one of the clients' places; hold it until the answer is there.
+    pub(crate) fn client_place(&self) -> Result<SemaphorePermit<'_>, ProposeError> {
+        let place = self.clients.try_acquire();
+        place.map_err(|_| ProposeError::Overloaded)
+    }
+
+    /// Takes one of the reconcilers' places; hold it until the answer is there.
+    pub(crate) fn own_place(&self) -> Result<SemaphorePermit<'_>, ProposeError> {
+        let place = self.own.try_acquire();
+        place.map_err(|_| ProposeError::Overloaded)
     }
 
     /// Writes an entry if `leader` still leads, and waits until it is applied here.

@@ -182,7 +182,7 @@ impl Replica {
                 "this command can't be proposed by a client".to_owned(),
             ));
         }
-        let _place = self.parts.proposals.place()?;
+        let _place = self.parts.proposals.client_place()?;
         let reign = self.reign().await?;
         let envelope = Envelope {
             epoch: None,
@@ -202,7 +202,7 @@ impl Replica {
         actor: impl Into<String>,
         command: Command,
     ) -> Result<Proposed, ProposeError> {
-        let _place = self.parts.proposals.place()?;
+        let _place = self.parts.proposals.own_place()?;
         self.parts.transfer.settled().await;
         let envelope = Envelope {
             epoch: Some(reign.epoch),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use regent_security::Dialer;
 use regent_state::ids::ClusterId;
 use tokio::sync::watch;
 
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     incarnation: u64,
     nonce: u64,
     reached: ReachedSource,
+    dialer: Dialer,
     inner: Mutex<Inner>,
     phase: watch::Sender<Phase>,
 }
@@ -71,12 +73,13 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// `reached` answers what this node has on disk at the moment of the call.
+    /// `reached` answers what this node has on disk at the moment of the call; `dialer` reaches others.
     pub(crate) fn new(
         node_id: NodeId,
         node: Node,
         incarnation: u64,
         reached: ReachedSource,
+        dialer: Dialer,
     ) -> Self {
         Self {
             node_id,
@@ -84,6 +87,7 @@ impl Shared {
             incarnation,
             nonce: rand::random(),
             reached,
+            dialer,
             inner: Mutex::default(),
             phase: watch::Sender::new(Phase::Empty),
         }
@@ -96,6 +100,11 @@ impl Shared {
     /// This replica's number.
     pub(crate) fn node_id(&self) -> NodeId {
         self.node_id
+    }
+
+    /// Connections to other replicas.
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// How often a process was started on the data directory.

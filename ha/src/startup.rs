@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::Fatal;
+use regent_security::{Deed, Denied, Door, GatekeeperLayer, Incoming, Role, Rule};
 use regent_storage::identity::{DataDir, Identity};
 use regent_storage::log::{LogConfig, LogStore};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use tonic::Status;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::agreement::Agreement;
 use crate::config::ReplicaConfig;
@@ -144,7 +145,13 @@ fn new_shared(config: &ReplicaConfig, opened: &Opened, listening: SocketAddr) ->
         })
     });
     let incarnation = opened.identity.incarnation;
-    let shared = Arc::new(Shared::new(config.node_id, node, incarnation, reached));
+    let shared = Arc::new(Shared::new(
+        config.node_id,
+        node,
+        incarnation,
+        reached,
+        config.security.dialer(),
+    ));
     if let Some(belonging) = belonging_of(&opened.identity) {
         shared.belong(belonging);
     }
@@ -209,7 +216,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         founding: core.founding(dir),
         vigil: vigil.clone(),
     };
-    tokio::spawn(serve(listener, service));
+    tokio::spawn(serve(&config, listener, service));
     tokio::spawn(core.throne(&proposals, watchdog.stalled()).run());
     tokio::spawn(watchdog::step_aside(
         watchdog.stalled(),
@@ -342,15 +349,41 @@ impl Core {
     }
 }
 
-async fn serve(listener: TcpListener, service: PeerService) {
+/// What callers of the peer service need. Forming a cluster is an operator's business as well; all else is
+/// between replicas.
+fn rule(path: &str) -> Option<Rule> {
+    let verb = path.strip_prefix("/regent.peer.v1.Peer/")?;
+    let deed = match verb {
+        "Probe" | "Prepare" | "Initialize" => Deed::Found,
+        _ => Deed::Replicate,
+    };
+    Some(Rule::Deed(deed))
+}
+
+fn denied(denied: Denied) -> Status {
+    Status::permission_denied(denied.to_string())
+}
+
+fn serve(
+    config: &ReplicaConfig,
+    listener: TcpListener,
+    service: PeerService,
+) -> impl Future<Output = ()> + use<> {
+    let incoming = Door::for_members(&config.security, &[Role::Peer], config.door).open(listener);
+    let gatekeeper = GatekeeperLayer::new(config.security.tokens.clone(), rule, denied);
+    serve_peers(incoming, gatekeeper, service)
+}
+
+async fn serve_peers(incoming: Incoming, gatekeeper: GatekeeperLayer, service: PeerService) {
     let service = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let served = Server::builder()
+        .layer(gatekeeper)
         .initial_stream_window_size(4 * 1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
         .add_service(service)
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .serve_with_incoming(incoming)
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the peer service ended");

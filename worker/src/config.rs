@@ -5,6 +5,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use regent_security::SecurityConfig;
+use regent_security::{Role, Security, SecurityError};
 use regent_storage::objects::S3_BUILT;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +37,7 @@ pub struct TaskManagerConfig {
     pub jobmanagers: Vec<String>,
     /// Where checkpoints are written.
     pub storage: StorageConfig,
-    /// What is allowed without TLS.
+    /// Certificates, and tokens of those who read `/metrics`.
     #[serde(default)]
     pub security: SecurityConfig,
 }
@@ -97,15 +99,6 @@ pub struct S3Config {
     pub credentials_file: Option<PathBuf>,
 }
 
-/// What is allowed without TLS.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct SecurityConfig {
-    /// Lets addresses other than loopback be used without TLS. Trusted networks only.
-    #[serde(default)]
-    pub insecure_dev: bool,
-}
-
 fn default_slots() -> u32 {
     DEFAULT_SLOTS
 }
@@ -134,8 +127,9 @@ pub enum ConfigError {
     },
     /// Listening beyond loopback without TLS.
     #[error(
-        "{key}: {value} is reachable from other hosts and this build has no TLS; listen on \
-         127.0.0.1 or set security.insecure-dev: true (--insecure-dev) on a trusted network"
+        "{key}: {value} is reachable from other hosts and there is no TLS; name certificate, key and ca in \
+         security.tls, listen on 127.0.0.1, or set security.insecure-dev: true (--insecure-dev) on a trusted \
+         network"
     )]
     NotLoopback {
         /// Key in the file.
@@ -143,6 +137,9 @@ pub enum ConfigError {
         /// What is there.
         value: String,
     },
+    /// Tokens without TLS.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// Nobody can dial the address that would be told to others.
     #[error("{key}: {value} can't be dialled by others; set {key} to a host name or address")]
     NotDiallable {
@@ -174,12 +171,31 @@ pub enum ConfigError {
 }
 
 impl TaskManagerConfig {
+    /// Reads certificate, key, CA and tokens, if there are any, and checks that others will believe them.
+    ///
+    /// # Errors
+    /// The first file that can't be used, with the remedy.
+    pub fn load_security(&self) -> Result<Security, SecurityError> {
+        let api = self.advertise.api.as_ref().unwrap_or(&self.listen.api);
+        let data = self.advertise.data.as_ref().unwrap_or(&self.listen.data);
+        let host = |address: &String| {
+            let host = address
+                .rsplit_once(':')
+                .map_or(address.as_str(), |(host, _)| host);
+            host.trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned()
+        };
+        Security::load(&self.security, &[Role::Worker], &[&host(api), &host(data)])
+    }
+
     /// Checks every rule that needs no look at the machine.
     ///
     /// # Errors
     /// The first rule that is broken, in the order of the keys.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.check_identity()?;
+        self.security.check()?;
         self.check_listen("listen.api", &self.listen.api)?;
         self.check_listen("listen.data", &self.listen.data)?;
         check_advertised(
@@ -220,7 +236,7 @@ impl TaskManagerConfig {
             },
             None => return Err(bad_address(key, value, "ip:port")),
         };
-        if loopback || self.security.insecure_dev {
+        if loopback || self.security.lets_others_in() {
             return Ok(());
         }
         Err(ConfigError::NotLoopback {

@@ -94,7 +94,7 @@ pub(super) async fn bootstrap(commands: &[Vec<String>], apis: &[String]) -> Outc
     let members: Vec<Member> = commands.iter().zip(apis).enumerate().map(member).collect();
     let begun = Instant::now();
     loop {
-        match regent_ha::bootstrap(&members, None).await {
+        match regent_ha::bootstrap(&regent_ha::Dialer::plain(), &members, None).await {
             Ok(_) => return Ok(()),
             Err(error) if begun.elapsed() > START_LIMIT => return Err(error.into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,

@@ -207,7 +207,9 @@ fn no_quorum(cluster: &Cluster, survivor: &str, job: &str) {
         let alone = said.contains("can't be elected: it hears 1 of 3 voters");
         let pretends = said.contains("leads nobody");
         let remedy = told["remedy"].as_str().unwrap_or_default().to_owned();
-        let to_start = remedy.starts_with("start ") && remedy.ends_with("(one is enough)");
+        let one = remedy.contains("(one is enough); if they are lost for good");
+        let to_start =
+            remedy.starts_with("start ") && one && remedy.ends_with("regent recover plan");
         let settled = told["situation"] == "no-quorum" && (alone || pretends) && to_start;
         let settled = settled && !remedy.contains("look at");
         settled.then_some((told, remedy))

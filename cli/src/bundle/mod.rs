@@ -10,12 +10,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use regent_protocol::v1::read_request::Query;
 use regent_protocol::v1::{CleanupList, LogTail, Nothing};
+use regent_security::Role;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::client::Survey;
+use crate::client::{Access, Survey};
 use crate::commands::{Context, Done};
 use crate::explain;
 use crate::failure::Failure;
@@ -105,7 +105,8 @@ pub(crate) async fn run(args: &DebugArgs, context: &Context) -> Done {
         .files
         .push(("README.txt".to_owned(), README.to_owned()));
     let survey = context.client.survey().await;
-    of_replicas(&mut parts, &survey).await;
+    let access = &context.client.endpoints().access;
+    of_replicas(&mut parts, &survey, access).await;
     of_cluster(&mut parts, context).await;
     of_directory(&mut parts, context).await;
     write(&file, &parts.files)?;
@@ -124,7 +125,7 @@ pub(crate) async fn run(args: &DebugArgs, context: &Context) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn of_replicas(parts: &mut Parts, survey: &Survey) {
+async fn of_replicas(parts: &mut Parts, survey: &Survey, access: &Access) {
     parts.document("leader-explain.json", &explain::leader(survey));
     for asked in &survey.asked {
         let name = asked.address.replace([':', '[', ']'], "_");
@@ -132,7 +133,10 @@ async fn of_replicas(parts: &mut Parts, survey: &Survey) {
         let status =
             status.and_then(|s| serde_json::to_string_pretty(s).map_err(|e| e.to_string()));
         parts.add(&format!("replicas/{name}.json"), status);
-        parts.add(&format!("metrics/{name}.txt"), page(&asked.address).await);
+        parts.add(
+            &format!("metrics/{name}.txt"),
+            page(access, &asked.address).await,
+        );
     }
 }
 
@@ -181,7 +185,10 @@ async fn of_directory(parts: &mut Parts, context: &Context) {
         let conf = dir.join("conf").join(format!("{name}.yaml"));
         parts.add(&format!("conf/{name}.yaml"), tail(&conf));
         if process.role == "taskmanager" {
-            parts.add(&format!("metrics/{name}.txt"), page(&process.api).await);
+            parts.add(
+                &format!("metrics/{name}.txt"),
+                page(&Access::default(), &process.api).await,
+            );
         }
     }
 }
@@ -207,13 +214,14 @@ fn tail(path: &Path) -> Result<String, String> {
 }
 
 /// `/metrics` of a process.
-async fn page(address: &str) -> Result<String, String> {
+async fn page(access: &Access, address: &str) -> Result<String, String> {
     let reading = async {
-        let mut stream = TcpStream::connect(address)
-            .await
-            .map_err(|e| e.to_string())?;
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let opened = access.dialer.open(address, &[Role::Peer, Role::Worker]);
+        let mut stream = opened.await.map_err(|e| e.to_string())?;
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: {address}\r\n{}Connection: close\r\n\r\n",
+            access.header()
+        );
         stream
             .write_all(request.as_bytes())
             .await

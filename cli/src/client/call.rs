@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use regent_protocol::error::ErrorKind;
+use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1::{change_request, read_request};
 use regent_protocol::view::NodeStatus;
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use super::discover::Endpoints;
 use super::identity::Identity;
 use super::survey::{Survey, survey, survey_until};
 use super::wire::{self, Tried};
-use super::{HEDGE, merge};
+use super::{Access, HEDGE, merge};
 use crate::failure::Failure;
 
 /// Between two tries at one replica.
@@ -97,16 +97,22 @@ pub(super) async fn first_contact(
     deadline: Instant,
 ) -> Result<Contact, Failure> {
     loop {
-        let survey = survey_until(&endpoints.addresses, deadline, |so_far| {
-            let members = || so_far.answers().filter(|s| s.cluster_id.is_some());
-            let knows_leader = members().any(|s| leader_address(s).is_some());
-            let patience = if knows_leader { Duration::ZERO } else { HEDGE };
-            members().next().map(|_| Instant::now() + patience)
-        })
+        let survey = survey_until(
+            &endpoints.access,
+            &endpoints.addresses,
+            deadline,
+            |so_far| {
+                let members = || so_far.answers().filter(|s| s.cluster_id.is_some());
+                let knows_leader = members().any(|s| leader_address(s).is_some());
+                let patience = if knows_leader { Duration::ZERO } else { HEDGE };
+                members().next().map(|_| Instant::now() + patience)
+            },
+        )
         .await;
         if survey.answers().any(|s| s.cluster_id.is_some()) {
             return Ok(Contact { survey });
         }
+        survey.check_admitted()?;
         if Instant::now() + PAUSE >= deadline {
             return Err(merge::no_leader_or_majority(endpoints, &survey, ""));
         }
@@ -148,6 +154,7 @@ pub(super) async fn race(
             && let Some(address) = waiting.next()
         {
             tries.spawn(keep_trying(
+                endpoints.access.clone(),
                 address,
                 request.clone(),
                 deadline,
@@ -182,13 +189,18 @@ pub(super) async fn race(
 
 /// Tries one replica until the race is over. A change is sent only to a replica that answers.
 async fn keep_trying(
+    access: Access,
     address: String,
     request: Request,
     deadline: Instant,
     events: mpsc::Sender<Event>,
 ) {
     loop {
-        let (tried, sent) = match wire::open(&address).await {
+        let (tried, sent) = match wire::open(&access, &address).await {
+            Err(silence) if silence.denied => {
+                let denied = ApiError::new(ErrorKind::Denied, silence.reason);
+                (Tried::Refused(denied), false)
+            }
             Err(reason) => (Tried::NotNow(format!("{address}: {reason}")), false),
             Ok(conversation) if conversation.status.cluster_id.is_none() => {
                 let reason = format!("{address} belongs to no cluster yet");
@@ -229,6 +241,6 @@ async fn conclude(
         return Failure::failed(format!("no replica answered: {}", known.last_reason));
     }
     let addresses = contact.order();
-    let last_look = survey(&addresses, LAST_LOOK).await;
+    let last_look = survey(&endpoints.access, &addresses, LAST_LOOK).await;
     merge::no_leader_or_majority(endpoints, &last_look, &known.last_reason)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::Access;
 use crate::args::GlobalArgs;
 use crate::failure::Failure;
 use crate::settings::read_text;
@@ -16,12 +17,14 @@ const DEFAULT_SOURCE: &str = "the default";
 const MANIFEST_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Addresses of replicas, and where they were found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Endpoints {
     /// `host:port` each; never empty.
     pub(crate) addresses: Vec<String>,
     /// For messages: `--endpoints`, a file, or the default.
     pub(crate) source: String,
+    /// How they are reached.
+    pub(crate) access: Access,
 }
 
 /// The one field of `cluster.json` that a client needs.
@@ -32,6 +35,7 @@ struct Manifest {
 
 /// Finds the replicas by the order of the contract.
 pub(crate) fn discover(global: &GlobalArgs) -> Result<Endpoints, Failure> {
+    let access = Access::load(&global.access)?;
     let named: Vec<String> = global
         .endpoints
         .iter()
@@ -39,16 +43,17 @@ pub(crate) fn discover(global: &GlobalArgs) -> Result<Endpoints, Failure> {
         .filter(|e| !e.is_empty())
         .collect();
     if !named.is_empty() {
-        return named_endpoints(named);
+        return named_endpoints(named, access);
     }
     for dir in directories(global) {
-        if let Some(found) = of_directory(&dir)? {
+        if let Some(found) = of_directory(&dir, &access)? {
             return Ok(found);
         }
     }
     Ok(Endpoints {
         addresses: vec![DEFAULT_ENDPOINT.to_owned()],
         source: DEFAULT_SOURCE.to_owned(),
+        access,
     })
 }
 
@@ -70,7 +75,7 @@ impl Endpoints {
     }
 }
 
-fn named_endpoints(addresses: Vec<String>) -> Result<Endpoints, Failure> {
+fn named_endpoints(addresses: Vec<String>, access: Access) -> Result<Endpoints, Failure> {
     for address in &addresses {
         check_address(address).map_err(|problem| {
             Failure::invalid(format!("--endpoints: {problem}; write host:port,..."))
@@ -79,11 +84,12 @@ fn named_endpoints(addresses: Vec<String>) -> Result<Endpoints, Failure> {
     Ok(Endpoints {
         addresses,
         source: "--endpoints".to_owned(),
+        access,
     })
 }
 
 /// The endpoints of the local cluster in `dir`. `None`: there is none.
-fn of_directory(dir: &Path) -> Result<Option<Endpoints>, Failure> {
+fn of_directory(dir: &Path, access: &Access) -> Result<Option<Endpoints>, Failure> {
     let file = dir.join("cluster.json");
     if !file.is_file() {
         return Ok(None);
@@ -100,6 +106,7 @@ fn of_directory(dir: &Path) -> Result<Option<Endpoints>, Failure> {
     Ok(Some(Endpoints {
         addresses: manifest.endpoints,
         source: shown.to_string(),
+        access: access.clone(),
     }))
 }
 

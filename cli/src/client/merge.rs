@@ -234,7 +234,7 @@ fn hash_alarms(answers: &Answers<'_>, alarms: &mut Vec<Cause>) {
 pub(super) fn no_leader_or_majority(endpoints: &Endpoints, survey: &Survey, last: &str) -> Failure {
     let picture = merge(survey);
     if picture.answering == 0 {
-        return unreachable(endpoints, &survey.silence());
+        return nobody_answers(endpoints, survey);
     }
     let voters = picture.show.voters;
     if picture.cluster_id.is_none() || voters == 0 {
@@ -274,8 +274,16 @@ pub(super) fn no_leader_or_majority(endpoints: &Endpoints, survey: &Survey, last
     )
 }
 
+/// No replica answers: those that were reached refuse this caller (exit 5), or none was reached.
+pub(crate) fn nobody_answers(endpoints: &Endpoints, survey: &Survey) -> Failure {
+    match survey.check_admitted() {
+        Err(denied) => denied,
+        Ok(()) => unreachable(endpoints, &survey.silence()),
+    }
+}
+
 /// No replica was reached at all: exit 4, and certainly nothing was sent.
-pub(crate) fn unreachable(endpoints: &Endpoints, silence: &str) -> Failure {
+pub(super) fn unreachable(endpoints: &Endpoints, silence: &str) -> Failure {
     let reasons = if silence.is_empty() {
         endpoints.addresses.join(", ")
     } else {

@@ -6,6 +6,7 @@
 //! change only after it has answered a status request in the same connection, so that "nothing was
 //! sent" is known and not guessed.
 
+mod access;
 mod call;
 pub(crate) mod discover;
 mod identity;
@@ -21,10 +22,11 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 
+pub(crate) use access::{Access, AccessArgs};
 pub(crate) use call::Request;
 pub(crate) use discover::Endpoints;
 pub(crate) use identity::{Identity, random_hex};
-pub(crate) use merge::{Picture, merge, unreachable};
+pub(crate) use merge::{Picture, merge, nobody_answers};
 pub(crate) use survey::{Asked, Survey};
 pub(crate) use wire::{Conversation, Tried, open, report_death};
 
@@ -65,7 +67,7 @@ impl Client {
     /// Asks every known replica what it knows by itself. Needs neither leader nor majority.
     pub(crate) async fn survey(&self) -> Survey {
         let limit = self.timeout.min(Duration::from_millis(1_500));
-        survey::survey(&self.endpoints.addresses, limit).await
+        survey::survey(&self.endpoints.access, &self.endpoints.addresses, limit).await
     }
 
     /// Reads a document: linearizable, or what the nearest replica has.
@@ -106,16 +108,20 @@ impl Client {
         let mut problem = String::new();
         loop {
             let survey = self.survey().await;
+            survey.check_admitted()?;
             for asked in survey.asked.iter().filter(|asked| asked.answer.is_ok()) {
                 let mut file = begin().map_err(|e| Failure::failed(e.to_string()))?;
-                let saving = wire::save_snapshot(&asked.address, |piece| {
+                let saving = wire::save_snapshot(&self.endpoints.access, &asked.address, |piece| {
                     std::io::Write::write_all(&mut file, piece)
                 });
                 match tokio::time::timeout_at(deadline, saving).await {
                     Ok(Ok(())) => {
                         return file.sync_all().map_err(|e| Failure::failed(e.to_string()));
                     }
-                    Ok(Err(reason)) => problem = format!("{}: {reason}", asked.address),
+                    Ok(Err(silence)) if silence.denied => {
+                        return Err(Failure::refused(silence.reason));
+                    }
+                    Ok(Err(silence)) => problem = format!("{}: {silence}", asked.address),
                     Err(_) => problem = format!("{} didn't send it in time", asked.address),
                 }
             }

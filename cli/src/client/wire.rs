@@ -1,5 +1,6 @@
 //! One request to one replica. Says exactly whether a failed one can have had an effect.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use regent_protocol::MAX_MESSAGE_BYTES;
@@ -10,12 +11,14 @@ use regent_protocol::v1::{
     ChangeRequest, Document, NodeStatusRequest, ReadRequest, SaveSnapshotRequest, WorkerDeath,
 };
 use regent_protocol::view::NodeStatus;
+use regent_security::Role;
 use tokio::time::timeout;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
-use super::STATUS_TIMEOUT;
 use super::call::Request;
+use super::{Access, STATUS_TIMEOUT};
 
 /// What one try came to.
 #[derive(Debug)]
@@ -30,52 +33,91 @@ pub(crate) enum Tried {
     Unknown(String),
 }
 
+/// Why nothing was heard from a replica.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Silence {
+    pub(crate) reason: String,
+    /// It heard the question and refused this caller.
+    pub(crate) denied: bool,
+}
+
+impl Silence {
+    fn of(status: &Status) -> Self {
+        Self {
+            reason: short(status),
+            denied: status.code() == Code::PermissionDenied,
+        }
+    }
+}
+
+impl From<String> for Silence {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            denied: false,
+        }
+    }
+}
+
+/// A connection that shows the token with every request.
+type Line = InterceptedService<Channel, Access>;
+
 /// An open connection to a replica that has just said what it knows.
 #[derive(Debug)]
 pub(crate) struct Conversation {
-    channel: Channel,
+    line: Line,
     pub(crate) status: NodeStatus,
 }
 
 /// Connects to a replica and asks for its status, all within `STATUS_TIMEOUT`.
-pub(crate) async fn open(address: &str) -> Result<Conversation, String> {
-    match timeout(STATUS_TIMEOUT, connect_and_ask(address)).await {
+pub(crate) async fn open(access: &Access, address: &str) -> Result<Conversation, Silence> {
+    match timeout(STATUS_TIMEOUT, connect_and_ask(access, address)).await {
         Ok(result) => result,
-        Err(_) => Err("doesn't answer".to_owned()),
+        Err(_) => Err("doesn't answer".to_owned().into()),
     }
 }
 
-async fn connect_and_ask(address: &str) -> Result<Conversation, String> {
-    let channel = connect(address).await?;
-    let status = ask_status(&channel).await?;
-    Ok(Conversation { channel, status })
+async fn connect_and_ask(access: &Access, address: &str) -> Result<Conversation, Silence> {
+    let line = connect(access, address).await?;
+    let status = ask_status(&line).await?;
+    Ok(Conversation { line, status })
 }
 
-async fn ask_status(channel: &Channel) -> Result<NodeStatus, String> {
-    let response = api(channel).node_status(NodeStatusRequest {}).await;
-    let document = response.map_err(|status| short(&status))?.into_inner();
+async fn ask_status(line: &Line) -> Result<NodeStatus, Silence> {
+    let response = api(line).node_status(NodeStatusRequest {}).await;
+    let document = response
+        .map_err(|status| Silence::of(&status))?
+        .into_inner();
     serde_json::from_slice(&document.json)
-        .map_err(|e| format!("answers with a status that isn't understood ({e})"))
+        .map_err(|e| format!("answers with a status that isn't understood ({e})").into())
 }
 
 /// Dials `host:port`.
-pub(super) async fn connect(address: &str) -> Result<Channel, String> {
+async fn connect(access: &Access, address: &str) -> Result<Line, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|_| "isn't an address (host:port)".to_owned())?;
-    endpoint.connect().await.map_err(|e| {
-        let mut cause: &dyn std::error::Error = &e;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        // "Connection refused (os error 111)": the number helps nobody.
-        let text = cause.to_string().to_lowercase();
-        let end = text.find(" (os error").unwrap_or(text.len());
-        text[..end].to_owned()
-    })
+    let channel = access.dialer.connect(&endpoint, Role::Peer).await;
+    let channel = channel.map_err(|error| deepest(&error))?;
+    Ok(InterceptedService::new(channel, access.clone()))
 }
 
-fn api(channel: &Channel) -> JobManagerApiClient<Channel> {
-    JobManagerApiClient::new(channel.clone())
+/// The cause behind the causes.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let text = cause.to_string();
+    // "Connection refused (os error 111)": the number helps nobody.
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
+
+fn api(line: &Line) -> JobManagerApiClient<Line> {
+    JobManagerApiClient::new(line.clone())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
@@ -83,8 +125,8 @@ fn api(channel: &Channel) -> JobManagerApiClient<Channel> {
 impl Conversation {
     /// Asks again what the replica knows by itself.
     pub(crate) async fn status_again(&self) -> Result<NodeStatus, String> {
-        match timeout(STATUS_TIMEOUT, ask_status(&self.channel)).await {
-            Ok(status) => status,
+        match timeout(STATUS_TIMEOUT, ask_status(&self.line)).await {
+            Ok(status) => status.map_err(|silence| silence.reason),
             Err(_) => Err("doesn't answer".to_owned()),
         }
     }
@@ -96,7 +138,7 @@ impl Conversation {
             .saturating_sub(limit / 10)
             .max(Duration::from_millis(1));
         let timeout_ms = u64::try_from(told.as_millis()).unwrap_or(u64::MAX).max(1);
-        let mut api = api(&self.channel);
+        let mut api = api(&self.line);
         match request {
             Request::Read { query, stale } => {
                 let message = ReadRequest {
@@ -152,6 +194,10 @@ fn judge(answered: Answered) -> Tried {
 }
 
 fn short(status: &Status) -> String {
+    // Over TLS 1.3 a client learns with its first request that its certificate isn't taken.
+    if let Some(cause) = status.source() {
+        return regent_security::tls_words(cause).unwrap_or_else(|| deepest(cause));
+    }
     let line = status.message().lines().next().unwrap_or_default();
     if line.is_empty() {
         format!("{:?}", status.code())
@@ -170,13 +216,14 @@ fn actor() -> String {
 
 /// Has a replica send the state as a file, and hands over each piece as it comes.
 pub(super) async fn save_snapshot(
+    access: &Access,
     address: &str,
     mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
-) -> Result<(), String> {
-    let channel = connect(address).await?;
-    let sent = api(&channel).save_snapshot(SaveSnapshotRequest {}).await;
-    let mut pieces = sent.map_err(|status| short(&status))?.into_inner();
-    while let Some(piece) = pieces.message().await.map_err(|status| short(&status))? {
+) -> Result<(), Silence> {
+    let line = connect(access, address).await?;
+    let sent = api(&line).save_snapshot(SaveSnapshotRequest {}).await;
+    let mut pieces = sent.map_err(|status| Silence::of(&status))?.into_inner();
+    while let Some(piece) = pieces.message().await.map_err(|s| short(&s))? {
         take(&piece.data).map_err(|error| error.to_string())?;
     }
     Ok(())
@@ -190,12 +237,13 @@ pub(crate) async fn report_death(
     limit: Duration,
 ) -> Result<bool, String> {
     let report = async {
-        let channel = connect(address).await?;
+        // Local clusters have no TLS.
+        let line = connect(&Access::default(), address).await?;
         let death = WorkerDeath {
             worker_id: worker_id.to_owned(),
             incarnation,
         };
-        let reply = WorkerGatewayClient::new(channel)
+        let reply = WorkerGatewayClient::new(line)
             .report_worker_death(death)
             .await;
         reply.map(|r| r.into_inner().leader).map_err(|s| short(&s))

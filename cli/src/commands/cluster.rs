@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use regent_ha::{BootstrapError, Member, Node, Outcome};
+use regent_ha::{BootstrapError, Dialer, Member, Node, Outcome};
 use regent_protocol::error::ErrorKind;
 use regent_protocol::view::NodeStatus;
 use serde::Serialize;
@@ -60,7 +60,10 @@ pub(crate) async fn run(args: ClusterArgs, context: &Context) -> Done {
             "name every replica of the new cluster by --endpoints host:port,...",
         ));
     }
-    let members = members(&context.client.survey().await, &peers).await?;
+    let survey = context.client.survey().await;
+    survey.check_admitted()?;
+    let dialer = &context.client.endpoints().access.dialer;
+    let members = members(&survey, dialer, &peers).await?;
     let shown = members.iter().map(shown).collect();
     let bootstrapped = if change.dry_run {
         output::note("dry run: nothing was changed");
@@ -83,7 +86,8 @@ pub(crate) async fn run(args: ClusterArgs, context: &Context) -> Done {
 
 async fn form(members: &[Member], context: &Context) -> Result<Outcome, Failure> {
     let limit = context.client.timeout();
-    match tokio::time::timeout(limit, regent_ha::bootstrap(members, None)).await {
+    let dialer = &context.client.endpoints().access.dialer;
+    match tokio::time::timeout(limit, regent_ha::bootstrap(dialer, members, None)).await {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(error)) => Err(explain(&error)),
         Err(_) => Err(Failure::new(
@@ -103,7 +107,11 @@ pub(crate) fn explain(error: &BootstrapError) -> Failure {
 }
 
 /// The replicas as members. All that were named must answer, or the cluster would be another one.
-async fn members(survey: &Survey, peers: &[String]) -> Result<Vec<Member>, Failure> {
+async fn members(
+    survey: &Survey,
+    dialer: &Dialer,
+    peers: &[String],
+) -> Result<Vec<Member>, Failure> {
     let silence = survey.silence();
     if !silence.is_empty() {
         return Err(Failure::new(
@@ -113,7 +121,7 @@ async fn members(survey: &Survey, peers: &[String]) -> Result<Vec<Member>, Failu
     }
     let mut told = Vec::new();
     for address in peers {
-        let probed = regent_ha::probe(address)
+        let probed = regent_ha::probe(dialer, address)
             .await
             .map_err(|e| Failure::new(ErrorKind::NoQuorum, format!("--peers: {address}: {e}")))?;
         told.push((probed.node_id, address.clone()));

@@ -66,8 +66,14 @@ pub(crate) fn run(args: &ConfigArgs, global: &GlobalArgs) -> Done {
 fn check(file: &std::path::Path, over: &[Assignment], global: &GlobalArgs) -> Done {
     let role = settings::role_of(file)?;
     match role {
-        Role::JobManager => drop(settings::jobmanager(file, over)?),
-        Role::TaskManager => drop(settings::taskmanager(file, over)?),
+        Role::JobManager => {
+            let config = settings::jobmanager(file, over)?;
+            settings::check_security(file, over, || config.load_security())?;
+        }
+        Role::TaskManager => {
+            let config = settings::taskmanager(file, over)?;
+            settings::check_security(file, over, || config.load_security())?;
+        }
     }
     let checked = Checked {
         file: file.display().to_string(),

@@ -7,7 +7,7 @@ use regent_protocol::view::{FastFailover, LeaderShow, Reign};
 
 use super::leader_transfer::{self, TransferArgs};
 use super::{Context, Done, leader_explain, leader_watch};
-use crate::client::{Picture, merge, unreachable};
+use crate::client::{Picture, merge, nobody_answers};
 use crate::failure::Failure;
 use crate::output::table::Table;
 use crate::output::words::{moment, now_ms, or_dash, plural, span};
@@ -65,7 +65,7 @@ pub(super) async fn look(context: &Context) -> Result<Picture, Failure> {
     let survey = context.client.survey().await;
     let picture = merge(&survey);
     if picture.answering == 0 {
-        return Err(unreachable(context.client.endpoints(), &survey.silence()));
+        return Err(nobody_answers(context.client.endpoints(), &survey));
     }
     Ok(picture)
 }

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use regent_protocol::view::{LeaderExplained, ReplicaExplained};
 
 use super::{Context, Done};
-use crate::client::unreachable;
+use crate::client::nobody_answers;
 use crate::explain;
 use crate::output::words::or_dash;
 
 pub(super) async fn run(context: &Context) -> Done {
     let survey = context.client.survey().await;
     if survey.answers().next().is_none() {
-        return Err(unreachable(context.client.endpoints(), &survey.silence()));
+        return Err(nobody_answers(context.client.endpoints(), &survey));
     }
     context.print(&explain::leader(&survey), text)?;
     Ok(ExitCode::SUCCESS)

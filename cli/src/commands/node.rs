@@ -11,6 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use regent_coordinator::JobManagerError;
 use regent_ha::StartError;
+use regent_security::Dialer;
 use regent_worker::WorkerError;
 use regent_worker::own::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,11 +67,15 @@ pub(super) fn environment() -> Result<Vec<Assignment>, Failure> {
 
 pub(crate) fn jobmanager(args: &NodeArgs, global: &GlobalArgs) -> Done {
     let config = settings::jobmanager(&args.config, &args.overrides()?)?;
-    let api = notify::own_address(&config.listen.api);
+    let over = args.overrides()?;
+    let security = settings::check_security(&args.config, &over, || config.load_security())?;
+    let api = (notify::own_address(&config.listen.api), security.dialer());
     run_node(args, global, api, |shutdown| async move {
         let ended = regent_coordinator::run(config, shutdown).await;
         ended.map_err(|error| match &error {
-            JobManagerError::Config(_) => Failure::invalid(error.to_string()),
+            JobManagerError::Config(_) | JobManagerError::Security(_) => {
+                Failure::invalid(error.to_string())
+            }
             JobManagerError::Replica(StartError::DataDir(_)) => Failure::refused(error.to_string()),
             _ => Failure::failed(error.to_string()),
         })
@@ -79,11 +84,15 @@ pub(crate) fn jobmanager(args: &NodeArgs, global: &GlobalArgs) -> Done {
 
 pub(crate) fn taskmanager(args: &NodeArgs, global: &GlobalArgs, own: Registry) -> Done {
     let config = settings::taskmanager(&args.config, &args.overrides()?)?;
-    let api = notify::own_address(&config.listen.api);
+    let over = args.overrides()?;
+    let security = settings::check_security(&args.config, &over, || config.load_security())?;
+    let api = (notify::own_address(&config.listen.api), security.dialer());
     run_node(args, global, api, |shutdown| async move {
         let ended = regent_worker::run_with(config, own, shutdown).await;
         ended.map_err(|error| match &error {
-            WorkerError::Config(_) => Failure::invalid(error.to_string()),
+            WorkerError::Config(_) | WorkerError::Security(_) => {
+                Failure::invalid(error.to_string())
+            }
             WorkerError::Identity(_) => Failure::refused(error.to_string()),
             _ => Failure::failed(error.to_string()),
         })
@@ -92,7 +101,7 @@ pub(crate) fn taskmanager(args: &NodeArgs, global: &GlobalArgs, own: Registry) -
 
 /// Runs a role until a signal, the end of the parent's pipe, or its own end. `api` is where it answers
 /// `/livez`.
-fn run_node<R, F>(args: &NodeArgs, global: &GlobalArgs, api: String, role: R) -> Done
+fn run_node<R, F>(args: &NodeArgs, global: &GlobalArgs, api: (String, Dialer), role: R) -> Done
 where
     R: FnOnce(BoxFuture<'static, ()>) -> F,
     F: Future<Output = Result<(), Failure>>,
@@ -114,7 +123,7 @@ where
             std::process::exit(1);
         });
         if let Some(notifier) = notify::Notifier::from_environment() {
-            tokio::spawn(notifier.run(api));
+            tokio::spawn(notifier.run(api.0, api.1));
         }
         role(shutdown.map(|_| ()).boxed()).await
     });

@@ -7,8 +7,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use regent_security::Dialer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 /// Between two looks at `/livez` before the process is ready.
@@ -52,8 +52,8 @@ impl Notifier {
 
     /// Says that the process is ready once `/livez` on `api` answers, and feeds the watchdog as long as it
     /// does.
-    pub(super) async fn run(self, api: String) {
-        while !alive(&api).await {
+    pub(super) async fn run(self, api: String, dialer: Dialer) {
+        while !alive(&dialer, &api).await {
             sleep(LOOK_AGAIN).await;
         }
         self.tell("READY=1");
@@ -61,7 +61,7 @@ impl Notifier {
             return;
         };
         loop {
-            if alive(&api).await {
+            if alive(&dialer, &api).await {
                 self.tell("WATCHDOG=1");
             } else {
                 tracing::error!("no local progress: the watchdog is not fed");
@@ -85,12 +85,15 @@ pub(super) fn stopping() {
 }
 
 /// Whether `/livez` answers 200.
-async fn alive(api: &str) -> bool {
-    matches!(timeout(ANSWER_WITHIN, livez(api)).await, Ok(Ok(true)))
+async fn alive(dialer: &Dialer, api: &str) -> bool {
+    matches!(
+        timeout(ANSWER_WITHIN, livez(dialer, api)).await,
+        Ok(Ok(true))
+    )
 }
 
-async fn livez(api: &str) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(api).await?;
+async fn livez(dialer: &Dialer, api: &str) -> std::io::Result<bool> {
+    let mut stream = dialer.open_self(api).await?;
     let request = format!("GET /livez HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut first = Vec::with_capacity(ANSWER_BYTES);
@@ -153,7 +156,7 @@ mod tests {
         let (good_api, bad_api) = (good.local_addr().unwrap(), bad.local_addr().unwrap());
         tokio::spawn(page(good, "200 OK"));
         tokio::spawn(page(bad, "503 Service Unavailable"));
-        let silent = tokio::spawn(notifier().run(bad_api.to_string()));
+        let silent = tokio::spawn(notifier().run(bad_api.to_string(), Dialer::plain()));
         tokio::time::sleep(Duration::from_millis(300)).await;
         manager.set_nonblocking(true).unwrap();
         assert!(
@@ -162,7 +165,7 @@ mod tests {
         );
         silent.abort();
         manager.set_nonblocking(false).unwrap();
-        let fed = tokio::spawn(notifier().run(good_api.to_string()));
+        let fed = tokio::spawn(notifier().run(good_api.to_string(), Dialer::plain()));
         let told = tokio::task::spawn_blocking(move || {
             let mut told = Vec::new();
             for _ in 0..3 {

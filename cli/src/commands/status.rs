@@ -11,7 +11,7 @@ use regent_protocol::view::{LeaderShow, Overview, ReplicaView, Status};
 use tokio::time::sleep;
 
 use super::{Context, Done, status_alarms, worker};
-use crate::client::{merge, unreachable};
+use crate::client::{merge, nobody_answers};
 use crate::failure::Failure;
 use crate::output;
 use crate::output::table::Table;
@@ -56,7 +56,7 @@ async fn look(context: &Context) -> Result<Status, Failure> {
     let survey = context.client.survey().await;
     let picture = merge(&survey);
     if picture.answering == 0 {
-        return Err(unreachable(context.client.endpoints(), &survey.silence()));
+        return Err(nobody_answers(context.client.endpoints(), &survey));
     }
     let overview = match picture.show.leader {
         Some(_) => overview(context).await,

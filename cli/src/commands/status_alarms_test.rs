@@ -43,6 +43,7 @@ fn asked(answer: Option<NodeStatus>) -> Asked {
     match answer {
         Some(status) => Asked {
             answer: Ok(status),
+            denied: false,
             asked_ms: (999_990, 1_000_010),
             ..silent
         },

@@ -13,7 +13,7 @@ use super::report::{Event, JobFigures, Kill, Report};
 use super::stage::{JOB_FILE, Stage};
 use super::watch::{Watch, is_whole, latest_completed_ms};
 use crate::args::{ChangeArgs, OutputFormat};
-use crate::client::{Client, Endpoints, Identity, random_hex};
+use crate::client::{Access, Client, Endpoints, Identity, random_hex};
 use crate::failure::Failure;
 use crate::output;
 use crate::output::words::{count, now_ms, plural, span};
@@ -83,6 +83,7 @@ pub(super) async fn tell(stage: &Stage, narrator: &Narrator) -> Result<Report, F
     let endpoints = Endpoints {
         addresses: stage.manifest()?.endpoints,
         source: "cluster.json".to_owned(),
+        access: Access::default(),
     };
     let client = Client::new(endpoints, Duration::from_secs(10));
     let job_id = submit(stage, &client).await?;

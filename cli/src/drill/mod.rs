@@ -227,7 +227,7 @@ async fn play(
     job.until(&context.client, "the first checkpoint", START_LIMIT, ready)
         .await?;
     let addresses = addresses(context).await;
-    let probe = Probe::start(&addresses, job);
+    let probe = Probe::start(&context.client.endpoints().access, &addresses, job);
     let play = Play {
         client: &context.client,
         probe: &probe,

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::board::{Board, Fault, Lead, Moment, Recovery};
 use super::job::CheckingJob;
 use crate::args::ChangeArgs;
-use crate::client::{Conversation, Identity, Request, Tried, open};
+use crate::client::{Access, Conversation, Identity, Request, Tried, open};
 
 /// Between two looks at a replica, two writes, two looks at the job.
 const LOOK_EVERY: Duration = Duration::from_millis(4);
@@ -38,6 +38,7 @@ pub(super) struct Probe {
 #[derive(Debug, Clone)]
 struct Eyes {
     began: Instant,
+    access: Access,
     board: Arc<Mutex<Board>>,
     leader: Arc<watch::Sender<Option<Lead>>>,
 }
@@ -54,9 +55,10 @@ impl Eyes {
 
 impl Probe {
     /// Begins to look at these replicas and this job.
-    pub(super) fn start(addresses: &[String], job: &CheckingJob) -> Self {
+    pub(super) fn start(access: &Access, addresses: &[String], job: &CheckingJob) -> Self {
         let eyes = Eyes {
             began: Instant::now(),
+            access: access.clone(),
             board: Arc::default(),
             leader: Arc::new(watch::Sender::new(None)),
         };
@@ -97,7 +99,7 @@ impl Probe {
 
 async fn watch_replica(eyes: Eyes, address: String) {
     loop {
-        if let Ok(conversation) = open(&address).await {
+        if let Ok(conversation) = open(&eyes.access, &address).await {
             loop {
                 let begun = eyes.now();
                 let Ok(status) = conversation.status_again().await else {
@@ -134,7 +136,7 @@ impl Line {
         if let Some(line) = kept.filter(|line| line.lead == lead) {
             return Some(line);
         }
-        let conversation = open(&lead.api).await.ok()?;
+        let conversation = open(&eyes.access, &lead.api).await.ok()?;
         Some(Self { lead, conversation })
     }
 

@@ -195,7 +195,8 @@ fn no_quorum(facts: &Facts<'_>, present: u64, absent: &[&MemberView]) -> Verdict
         true => format!("start {}{enough}", names(&order, " or ")),
         false => format!("{}{enough}", restore(facts, &order)),
     };
-    verdict("no-quorum", text, remedy)
+    let lost = "if they are lost for good, with their disks: regent recover plan";
+    verdict("no-quorum", text, format!("{remedy}; {lost}"))
 }
 
 /// Enough replicas live, but too few can store a vote or an entry.

@@ -160,7 +160,9 @@ fn without_quorum_one_of_the_dead_is_enough() {
         &told,
         "no-quorum",
         "1 of 3 voters take part, and 2 are needed",
-        Some("start jm-2 or jm-3 (one is enough)"),
+        Some(
+            "start jm-2 or jm-3 (one is enough); if they are lost for good, with their disks: regent recover plan",
+        ),
     );
     assert!(
         why(&told, 1).contains("hears 1 of 3 voters, itself included, and needs the votes of 2")

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::directory::Directory;
 use super::plan::Plan;
-use crate::client::{Client, Endpoints, merge};
+use crate::client::{Access, Client, Endpoints, merge};
 use crate::failure::Failure;
 use crate::output;
 use crate::settings::Role;
@@ -47,6 +47,7 @@ async fn reach_ready(plan: &Plan, directory: &Directory, id: ClusterId) -> Resul
         Endpoints {
             addresses: plan.endpoints(),
             source: "cluster.json".to_owned(),
+            access: Access::default(),
         },
         LOOK,
     );
@@ -68,13 +69,17 @@ async fn reach_ready(plan: &Plan, directory: &Directory, id: ClusterId) -> Resul
 async fn bootstrap(plan: &Plan, id: ClusterId, patience: &mut Patience) -> Result<(), Failure> {
     let members = plan.members();
     loop {
-        let waiting_for =
-            match timeout(BOOTSTRAP_LIMIT, regent_ha::bootstrap(&members, Some(id))).await {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(BootstrapError::Unreachable { member, .. })) => member,
-                Ok(Err(refused)) => return Err(crate::commands::explain_bootstrap(&refused)),
-                Err(_) => "the JobManagers".to_owned(),
-            };
+        let waiting_for = match timeout(
+            BOOTSTRAP_LIMIT,
+            regent_ha::bootstrap(&regent_ha::Dialer::plain(), &members, Some(id)),
+        )
+        .await
+        {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(BootstrapError::Unreachable { member, .. })) => member,
+            Ok(Err(refused)) => return Err(crate::commands::explain_bootstrap(&refused)),
+            Err(_) => "the JobManagers".to_owned(),
+        };
         patience.wait(&waiting_for).await;
     }
 }

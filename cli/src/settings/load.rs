@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use regent_coordinator::config::JobManagerConfig;
+use regent_security::{Security, SecurityError};
 use regent_worker::config::TaskManagerConfig;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as KeyPath, Segment};
@@ -54,6 +55,18 @@ pub(crate) fn taskmanager(file: &Path, over: &[Assignment]) -> Result<TaskManage
         Failure::invalid(place(file, &tree, key, problem))
     })?;
     Ok(config)
+}
+
+/// Reads the files that `security` names, as the process will at start.
+pub(crate) fn check_security(
+    file: &Path,
+    over: &[Assignment],
+    load: impl FnOnce() -> Result<Security, SecurityError>,
+) -> Result<Security, Failure> {
+    load().map_err(|error| match read_tree(file, over) {
+        Ok(tree) => Failure::invalid(place(file, &tree, error.key, &error.problem)),
+        Err(failure) => failure,
+    })
 }
 
 /// Tells by its keys whose configuration a file is.
@@ -196,6 +209,9 @@ fn check_loopback(file: &Path, tree: &Tree) -> Result<(), Failure> {
     if insecure.is_some_and(|value| value.node == Node::Bool(true)) {
         return Ok(());
     }
+    if tree.get("security").and_then(|s| s.get("tls")).is_some() {
+        return Ok(());
+    }
     for key in ["api", "peer", "data"] {
         let Some(Node::Text(address)) = tree
             .get("listen")
@@ -206,8 +222,9 @@ fn check_loopback(file: &Path, tree: &Tree) -> Result<(), Failure> {
         };
         if !is_loopback(address) {
             let problem = format!(
-                "{address} is reachable from other hosts and there is no TLS; listen on 127.0.0.1, \
-                 or pass --insecure-dev (security.insecure-dev: true) on a trusted network"
+                "{address} is reachable from other hosts and there is no TLS; name certificate, key and \
+                 ca in security.tls, listen on 127.0.0.1, or pass --insecure-dev \
+                 (security.insecure-dev: true) on a trusted network"
             );
             return Err(Failure::refused(place(
                 file,

@@ -8,6 +8,6 @@ mod origins;
 mod overlay;
 mod tree;
 
-pub(crate) use load::{Role, jobmanager, read_text, role_of, taskmanager};
+pub(crate) use load::{Role, check_security, jobmanager, read_text, role_of, taskmanager};
 pub(crate) use origins::{Setting, settings};
 pub(crate) use overlay::{Assignment, environment};

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Refused,
     /// It may or may not have happened; repeat with the same request id (exit 6).
     UnknownOutcome,
+    /// The caller isn't allowed to (exit 5).
+    Denied,
 }
 
 impl ErrorKind {
@@ -32,7 +34,7 @@ impl ErrorKind {
             Self::Invalid => 2,
             Self::NoLeader => 3,
             Self::NoQuorum => 4,
-            Self::Refused => 5,
+            Self::Refused | Self::Denied => 5,
             Self::UnknownOutcome => 6,
         }
     }
@@ -42,7 +44,7 @@ impl ErrorKind {
     pub fn retryable(self) -> bool {
         match self {
             Self::NoLeader | Self::NoQuorum | Self::UnknownOutcome => true,
-            Self::Failed | Self::Invalid | Self::Refused => false,
+            Self::Failed | Self::Invalid | Self::Refused | Self::Denied => false,
         }
     }
 
@@ -53,6 +55,7 @@ impl ErrorKind {
             Self::NoLeader | Self::NoQuorum => Code::Unavailable,
             Self::Refused => Code::FailedPrecondition,
             Self::UnknownOutcome => Code::Unknown,
+            Self::Denied => Code::PermissionDenied,
         }
     }
 }

@@ -25,6 +25,9 @@ pub mod v1 {
     tonic::include_proto!("regent.v1");
 }
 
+/// The services and messages of [`v1`] as an encoded `FileDescriptorSet`, for tools that read any of them.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// Number of key groups: the maximum parallelism, frozen since it decides where keyed state lies.
 pub const MAX_PARALLELISM: u32 = 128;
 

@@ -10,6 +10,7 @@ use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1;
 use regent_protocol::v1::change_request::Change;
 use regent_protocol::view;
+use regent_security::Caller;
 use regent_state::command::{
     CancelJob, DisposeSavepoint, ForgetArtefact, RequestSavepoint, RetryCleanup, StopJob,
 };
@@ -19,7 +20,7 @@ use regent_state::{Command, RequestTag, Response};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::authorise::{Role, authorise};
+use super::authorise::{actor, authorise_change};
 use super::rehearse::rehearse;
 use super::wait::{self, Guide, Server};
 use super::{
@@ -36,7 +37,8 @@ const HANDED_OVER: Duration = Duration::from_secs(1);
 /// Carries out a change.
 pub(crate) async fn change(
     node: &Node,
-    request: v1::ChangeRequest,
+    caller: &Caller,
+    mut request: v1::ChangeRequest,
 ) -> Result<v1::Document, ApiError> {
     let deadline = deadline(request.timeout_ms);
     let Some(what) = request.change.clone() else {
@@ -45,8 +47,8 @@ pub(crate) async fn change(
             "the request changes nothing",
         ));
     };
-    // Trusted networks only: whoever reaches the API administers it.
-    authorise(Role::Admin, &what)?;
+    authorise_change(caller, &what, request.forwarded)?;
+    request.actor = actor(caller, &request.actor);
     let tag = tag(&request)?;
     let mut maybe_done = false;
     let mut guide = Guide::new(node);
@@ -252,7 +254,7 @@ impl Asked<'_> {
     pub(super) async fn propose(&self, command: Command) -> Result<Response, ApiError> {
         let proposal = ClientProposal {
             request: Some(self.tag),
-            actor: self.actor(),
+            actor: self.request.actor.clone(),
             command,
         };
         let proposed = timeout_at(self.deadline, self.node.replica.propose_client(proposal)).await;
@@ -266,13 +268,6 @@ impl Asked<'_> {
                 ErrorKind::UnknownOutcome,
                 "no answer in time",
             )),
-        }
-    }
-
-    fn actor(&self) -> String {
-        match self.request.actor.as_str() {
-            "" => "client".to_owned(),
-            actor => actor.chars().take(128).collect(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use regent_protocol::MAX_MESSAGE_BYTES;
 use regent_protocol::v1::job_manager_api_client::JobManagerApiClient;
+use regent_security::{Dialer, Role};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -19,11 +20,25 @@ const CHANNELS_MAX: usize = 64;
 /// The channels of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
+    dialer: Dialer,
     channels: Mutex<BTreeMap<String, Channel>>,
     forwarders: Mutex<BTreeMap<String, Forwarder>>,
 }
 
 impl Clients {
+    /// No channels yet; they will be made with this.
+    pub(crate) fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            ..Self::default()
+        }
+    }
+
+    /// How other replicas are reached.
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
     /// A client of the API at `address` (`host:port`).
     pub(crate) fn to(&self, address: &str) -> Result<JobManagerApiClient<Channel>, Status> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
@@ -32,12 +47,12 @@ impl Clients {
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| Status::internal(format!("address {address}: {error}")))?;
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_LIMIT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .connect_lazy();
+            .keep_alive_timeout(Duration::from_secs(5));
+        let channel = self.dialer.lazy(&endpoint, Role::Peer);
         if channels.len() >= CHANNELS_MAX {
             channels.pop_first();
         }

@@ -14,6 +14,7 @@ use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1;
 use regent_protocol::v1::forwarded_answer::Answer;
 use regent_protocol::v1::job_manager_api_client::JobManagerApiClient;
+use regent_security::Caller;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -134,14 +135,19 @@ pub(crate) type Answers =
     Pin<Box<dyn Stream<Item = std::result::Result<v1::ForwardedAnswer, Status>> + Send>>;
 
 /// Serves a follower's stream until it ends or the process is to stop.
-pub(crate) fn serve(node: Arc<Node>, changes: Streaming<v1::ForwardedChange>) -> Answers {
+pub(crate) fn serve(
+    node: Arc<Node>,
+    caller: Caller,
+    changes: Streaming<v1::ForwardedChange>,
+) -> Answers {
     let (answers, outgoing) = mpsc::channel(UNDER_WAY_MAX);
-    tokio::spawn(take(node, changes, answers));
+    tokio::spawn(take(node, caller, changes, answers));
     Box::pin(ReceiverStream::new(outgoing))
 }
 
 async fn take(
     node: Arc<Node>,
+    caller: Caller,
     mut changes: Streaming<v1::ForwardedChange>,
     answers: mpsc::Sender<std::result::Result<v1::ForwardedAnswer, Status>>,
 ) {
@@ -155,9 +161,10 @@ async fn take(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let (node, answers) = (Arc::clone(&node), answers.clone());
+        let (node, caller) = (Arc::clone(&node), caller.clone());
+        let answers = answers.clone();
         tokio::spawn(async move {
-            let answer = answer(&node, forwarded).await;
+            let answer = answer(&node, &caller, forwarded).await;
             // A follower that is gone needs no answer.
             answers.send(Ok(answer)).await.ok();
             drop(place);
@@ -165,13 +172,17 @@ async fn take(
     }
 }
 
-async fn answer(node: &Node, forwarded: v1::ForwardedChange) -> v1::ForwardedAnswer {
+async fn answer(
+    node: &Node,
+    caller: &Caller,
+    forwarded: v1::ForwardedChange,
+) -> v1::ForwardedAnswer {
     // Whatever the message says: it is never forwarded again.
     let request = v1::ChangeRequest {
         forwarded: true,
         ..forwarded.change.unwrap_or_default()
     };
-    let answer = match Box::pin(change::change(node, request)).await {
+    let answer = match Box::pin(change::change(node, caller, request)).await {
         Ok(document) => Answer::Document(document),
         Err(error) => {
             Answer::ErrorJson(Bytes::from(serde_json::to_vec(&error).unwrap_or_default()))

@@ -208,7 +208,7 @@ async fn wanted(
 
 async fn candidate(node: &Node, seen: &mut Seen, peer: &str) -> Result<Member, ApiError> {
     let refused = |text: String| ApiError::new(ErrorKind::Refused, text);
-    let probed = probe(peer).await.map_err(|cause| {
+    let probed = probe(node.clients.dialer(), peer).await.map_err(|cause| {
         let message = format!(
             "no replica answers at {peer} ({cause}); start it with an empty data directory and a new node-id, \
              and name the address of its peer service"

@@ -3,7 +3,7 @@
 //! Any replica may be asked. Whatever needs the leader is forwarded to it, once; a forwarded request is
 //! never forwarded again. Waiting is bounded by the client's own timeout.
 
-mod authorise;
+pub(crate) mod authorise;
 mod change;
 pub(crate) mod clients;
 pub(crate) mod documents;
@@ -29,6 +29,7 @@ use bytes::Bytes;
 use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1;
 use regent_protocol::v1::job_manager_api_server::JobManagerApi;
+use regent_security::Caller;
 use serde::Serialize;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -63,6 +64,12 @@ fn left_ms(deadline: Instant) -> u64 {
     u64::try_from(left).unwrap_or(u64::MAX).max(1)
 }
 
+/// Who asks, as the gatekeeper found out; nobody if it wasn't there.
+pub(crate) fn caller<T>(request: &Request<T>) -> Caller {
+    let found = request.extensions().get::<Caller>();
+    found.cloned().unwrap_or_else(Caller::nobody)
+}
+
 /// A document of the contract.
 fn document(value: &impl Serialize) -> Result<v1::Document, ApiError> {
     match serde_json::to_vec(value) {
@@ -83,14 +90,16 @@ impl JobManagerApi for Api {
         &self,
         request: Request<v1::ReadRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        answer(read::read(&self.node, request.into_inner()).await)
+        let caller = caller(&request);
+        answer(read::read(&self.node, &caller, request.into_inner()).await)
     }
 
     async fn change(
         &self,
         request: Request<v1::ChangeRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        answer(Box::pin(change::change(&self.node, request.into_inner())).await)
+        let caller = caller(&request);
+        answer(Box::pin(change::change(&self.node, &caller, request.into_inner())).await)
     }
 
     type SaveSnapshotStream = snapshot::Pieces;
@@ -109,11 +118,10 @@ impl JobManagerApi for Api {
         &self,
         request: Request<tonic::Streaming<v1::ForwardedChange>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
+        let caller = caller(&request);
         let changes = request.into_inner();
-        Ok(Response::new(forwarding::serve(
-            Arc::clone(&self.node),
-            changes,
-        )))
+        let node = Arc::clone(&self.node);
+        Ok(Response::new(forwarding::serve(node, caller, changes)))
     }
 
     async fn node_status(

@@ -10,11 +10,13 @@ use regent_ha::{Member, View};
 use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1;
 use regent_protocol::v1::read_request::Query;
+use regent_security::Caller;
 use regent_state::Machine;
 use regent_state::model::Job;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
+use super::authorise::authorise_read;
 use super::documents::{self, Live};
 use super::wait::{self, Guide, Server};
 use super::{deadline, document, errors, left_ms, members, past, refs, savepoints};
@@ -25,7 +27,11 @@ use crate::scheduler::slots::attempt_ref;
 use crate::verify;
 
 /// Answers a read.
-pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Document, ApiError> {
+pub(crate) async fn read(
+    node: &Node,
+    caller: &Caller,
+    request: v1::ReadRequest,
+) -> Result<v1::Document, ApiError> {
     let deadline = deadline(request.timeout_ms);
     let Some(query) = request.query.clone() else {
         return Err(ApiError::new(
@@ -33,6 +39,7 @@ pub(crate) async fn read(node: &Node, request: v1::ReadRequest) -> Result<v1::Do
             "the request asks nothing",
         ));
     };
+    authorise_read(caller, &query, request.forwarded)?;
     if request.stale && !matches!(query, Query::CleanupVerify(_) | Query::MembersPlan(_)) {
         let view = node.replica.stale();
         return answer(node, &view, node.ruling().as_deref(), &query).await;

@@ -34,9 +34,10 @@ pub(super) fn check(config: &JobManagerConfig) -> Checked {
     if config.data_dir.as_os_str().is_empty() {
         return refuse("data-dir", "must name a directory");
     }
-    let insecure = config.security.insecure_dev;
-    check_listen("listen.api", &config.listen.api, insecure)?;
-    check_listen("listen.peer", &config.listen.peer, insecure)?;
+    check_security(config)?;
+    let open = config.security.lets_others_in();
+    check_listen("listen.api", &config.listen.api, open)?;
+    check_listen("listen.peer", &config.listen.peer, open)?;
     let advertise = &config.advertise;
     check_advertise(
         "advertise.api",
@@ -90,12 +91,30 @@ fn is_unspecified(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
 }
 
-fn check_listen(key: &'static str, address: &str, insecure_dev: bool) -> Checked {
+fn check_security(config: &JobManagerConfig) -> Checked {
+    config.security.check().map_err(|error| ConfigError {
+        key: error.key,
+        problem: error.problem,
+    })?;
+    let limits = &config.limits;
+    if limits.connections < 16 {
+        return refuse("limits.connections", "must be at least 16");
+    }
+    if limits.handshake < Duration::from_millis(100) {
+        return refuse("limits.handshake", "must be at least 100ms");
+    }
+    if limits.proposals == 0 {
+        return refuse("limits.proposals", "must be above 0");
+    }
+    Ok(())
+}
+
+fn check_listen(key: &'static str, address: &str, open: bool) -> Checked {
     let (host, _) = check_address(key, address)?;
-    if !insecure_dev && !is_loopback(&host) {
+    if !open && !is_loopback(&host) {
         let problem = format!(
-            "{address} is not a loopback address and there is no TLS; listen on 127.0.0.1, or set \
-             security.insecure-dev: true on a trusted network"
+            "{address} is not a loopback address and there is no TLS; name certificate, key and ca in \
+             security.tls, listen on 127.0.0.1, or set security.insecure-dev: true on a trusted network"
         );
         return refuse(key, problem);
     }

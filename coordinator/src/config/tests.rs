@@ -158,3 +158,27 @@ fn cleanup_delays_follow_flink() {
     );
     assert_eq!(CleanupStrategy::None {}.delay_after(1), None);
 }
+
+#[test]
+fn tls_lets_other_addresses_be_used_and_tokens_need_it() {
+    let elsewhere = r#""listen": {"api": "0.0.0.0:1", "peer": "0.0.0.0:2"},
+        "advertise": {"api": "jm-1:1", "peer": "jm-1:2"}"#;
+    let tls = r#""tls": {"certificate": "/c", "key": "/k", "ca": "/a"}"#;
+    let config = read(&format!(r#"{{"security": {{{tls}}}, {elsewhere}}}"#));
+    assert_eq!(config.validate(), Ok(()));
+    let config = read(r#"{"security": {"tokens": {"admin": "/t"}}}"#);
+    let error = config.validate().unwrap_err();
+    assert_eq!(error.key, "security.tokens");
+}
+
+#[test]
+fn limits_have_a_least() {
+    for (limits, key) in [
+        (r#"{"connections": 15}"#, "limits.connections"),
+        (r#"{"handshake": "99ms"}"#, "limits.handshake"),
+        (r#"{"proposals": 0}"#, "limits.proposals"),
+    ] {
+        let config = read(&format!(r#"{{"limits": {limits}}}"#));
+        assert_eq!(config.validate().unwrap_err().key, key);
+    }
+}

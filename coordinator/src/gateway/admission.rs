@@ -1,7 +1,9 @@
 //! Whether a worker's registration is admitted, and what it is told if not. Pure.
 
 use regent_protocol::v1;
+use regent_security::Caller;
 use regent_state::ids::Epoch;
+use tonic::Status;
 
 use crate::leader::hub::read_report;
 use crate::leader::seen::{Moment, Tasks};
@@ -26,6 +28,19 @@ impl Refusal {
             reason: reason.into(),
             stop_tasks: false,
         }
+    }
+}
+
+/// A worker may call itself only what its certificate calls it.
+pub(crate) fn check_name(caller: &Caller, worker_id: &str) -> Result<(), Status> {
+    match caller.identity() {
+        Some(identity) if !identity.may_be_called(worker_id) => {
+            Err(Status::permission_denied(format!(
+                "the certificate is {identity}'s, the worker calls itself {worker_id}; set worker-id, or \
+                 issue a certificate with URI:regent://worker/{worker_id}"
+            )))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

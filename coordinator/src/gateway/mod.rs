@@ -14,11 +14,13 @@ use futures::{Stream, StreamExt};
 use regent_ha::Leadership;
 use regent_protocol::v1;
 use regent_protocol::v1::worker_gateway_server::WorkerGateway;
+use regent_security::Origin;
 use regent_state::ids::{Epoch, NodeId, WorkerRef};
 use tokio::time::interval;
 use tokio_stream::wrappers::{IntervalStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::api;
 use crate::leader::hub::not_leading;
 use crate::leader::rule::Rule;
 use crate::node::Node;
@@ -72,7 +74,8 @@ impl WorkerGateway for Gateway {
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let rule = self.ruling().await?;
-        let orders = session::open(rule, request.into_inner()).await?;
+        let caller = api::caller(&request);
+        let orders = session::open(rule, &caller, request.into_inner()).await?;
         Ok(Response::new(orders))
     }
 
@@ -103,10 +106,11 @@ impl WorkerGateway for Gateway {
         &self,
         request: Request<v1::WorkerDeath>,
     ) -> Result<Response<v1::WorkerDeathReply>, Status> {
-        // Without roles, whoever can talk over this machine's loopback counts as its supervisor.
-        let local = request
-            .remote_addr()
-            .is_some_and(|address| address.ip().is_loopback());
+        // Beside the role: whoever can talk over this machine's loopback counts as its supervisor.
+        let origin = request.extensions().get::<Option<Origin>>();
+        let local = origin
+            .and_then(Option::as_ref)
+            .is_some_and(|origin| origin.remote.ip().is_loopback());
         if !local {
             return Err(Status::permission_denied(
                 "deaths are reported over loopback only",

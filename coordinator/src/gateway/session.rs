@@ -10,6 +10,7 @@ use futures::StreamExt;
 use regent_protocol::v1;
 use regent_protocol::v1::leader_message::Message as Order;
 use regent_protocol::v1::worker_message::Message as Report;
+use regent_security::Caller;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -26,6 +27,7 @@ const HEARTBEATS_MAX: usize = 64;
 /// Takes the registration, and answers with the stream of orders.
 pub(super) async fn open(
     rule: Arc<Rule>,
+    caller: &Caller,
     mut reports: Streaming<v1::WorkerMessage>,
 ) -> Result<Answers<v1::LeaderMessage>, Status> {
     let first = tokio::time::timeout(REGISTER_LIMIT, reports.message());
@@ -37,6 +39,7 @@ pub(super) async fn open(
             "a session begins with a registration",
         ));
     };
+    admission::check_name(caller, &register.worker_id)?;
     let cluster_id = rule
         .view()
         .machine

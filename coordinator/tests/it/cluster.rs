@@ -56,7 +56,9 @@ impl Cluster {
             managers.push(Some(JobManager::start(config.clone()).await.unwrap()));
         }
         let members: Vec<Member> = configs.iter().map(member).collect();
-        regent_ha::bootstrap(&members, None).await.unwrap();
+        regent_ha::bootstrap(&regent_ha::Dialer::plain(), &members, None)
+            .await
+            .unwrap();
         let cluster = Self {
             dir,
             configs,
@@ -180,6 +182,23 @@ impl Client {
             Ok(answer) => Ok(serde_json::from_slice(&answer.into_inner().json).unwrap()),
             Err(status) => Err(ApiError::from_status(&status).expect("Regent's own error")),
         }
+    }
+
+    /// The gRPC code that a read is refused with.
+    pub(crate) async fn code_of(&self, query: Query) -> tonic::Code {
+        let request = ReadRequest {
+            query: Some(query),
+            ..ReadRequest::default()
+        };
+        self.api().await.read(request).await.unwrap_err().code()
+    }
+
+    /// What the replica says of itself, if it answers.
+    pub(crate) async fn try_status(&self) -> Option<view::NodeStatus> {
+        let api = JobManagerApiClient::connect(format!("http://{}", self.endpoint));
+        let mut api = api.await.ok()?;
+        let answer = api.node_status(NodeStatusRequest {}).await.ok()?;
+        serde_json::from_slice(&answer.into_inner().json).ok()
     }
 
     /// A change under a new request id.

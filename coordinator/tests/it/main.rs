@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on is to panic")]
 
+mod authorisation;
 mod cluster;
 mod control;
 mod failover;
+mod limits;
 mod puppet;
 mod puppet_jobs;
 mod real_jobs;

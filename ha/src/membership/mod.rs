@@ -131,7 +131,9 @@ impl Membership {
 
     /// Has an empty replica write this cluster's identity. The same again is success.
     async fn invite(&self, member: &Member) -> Result<(), MembershipError> {
-        let probed = probe(&member.node.peer).await.map_err(failed)?;
+        let probed = probe(self.shared.dialer(), &member.node.peer)
+            .await
+            .map_err(failed)?;
         let belonging = self
             .shared
             .belonging()
@@ -148,7 +150,7 @@ impl Membership {
             generation: belonging.generation,
             members: members.iter().map(wire::member_to).collect(),
         };
-        let channel = link::channel(&member.node.peer).map_err(failed)?;
+        let channel = link::channel(self.shared.dialer(), &member.node.peer).map_err(failed)?;
         let asked = timeout(JOIN_LIMIT, async {
             link::client(channel).join(request).await
         });

@@ -57,6 +57,8 @@ pub(crate) struct Cluster {
     pub(crate) snapshot_every: u64,
     pub(crate) keep_entries: u64,
     pub(crate) timing: Timing,
+    /// Clients' proposals that may wait.
+    pub(crate) max_inflight: usize,
     replicas: BTreeMap<NodeId, Replica>,
     dir: TempDir,
     _room: SemaphorePermit<'static>,
@@ -92,6 +94,7 @@ impl Cluster {
                 election_min_ms: 250,
                 election_max_ms: 400,
             },
+            max_inflight: 4_096,
             replicas: BTreeMap::new(),
             dir: tempfile::tempdir().unwrap(),
             _room: room,
@@ -113,9 +116,13 @@ impl Cluster {
     }
 
     pub(crate) async fn bootstrap(&self) -> Outcome {
-        bootstrap(&self.members, Some(self.cluster_id()))
-            .await
-            .unwrap()
+        bootstrap(
+            &regent_ha::Dialer::plain(),
+            &self.members,
+            Some(self.cluster_id()),
+        )
+        .await
+        .unwrap()
     }
 
     pub(crate) fn cluster_id(&self) -> ClusterId {
@@ -136,6 +143,7 @@ impl Cluster {
         config.snapshot_every = self.snapshot_every;
         config.keep_entries = self.keep_entries;
         config.timing = self.timing;
+        config.max_inflight_proposals = self.max_inflight;
         config
     }
 

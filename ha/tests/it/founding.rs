@@ -18,7 +18,12 @@ async fn empty_replicas_wait_and_say_so() {
         let status = replica.status();
         assert!(!status.bootstrapped);
         assert_eq!(status.term, 0);
-        let probed = probe(&replica.peer_address().to_string()).await.unwrap();
+        let probed = probe(
+            &regent_ha::Dialer::plain(),
+            &replica.peer_address().to_string(),
+        )
+        .await
+        .unwrap();
         assert_eq!((probed.cluster_id, probed.initialized), (None, false));
     }
 }
@@ -34,7 +39,9 @@ async fn bootstrap_again_changes_nothing() {
     // Also without knowing the id, with one replica down, and after a restart of all.
     let down = cluster.follower().await;
     cluster.stop(down).await;
-    let outcome = bootstrap(&cluster.members, None).await.unwrap();
+    let outcome = bootstrap(&regent_ha::Dialer::plain(), &cluster.members, None)
+        .await
+        .unwrap();
     assert_eq!(outcome, Outcome::AlreadyFormed(cluster.cluster_id()));
     cluster.stop_all().await;
     cluster.start_all().await;
@@ -46,7 +53,12 @@ async fn bootstrap_again_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_cluster_id_is_refused() {
     let cluster = Cluster::formed(1).await;
-    let other = bootstrap(&cluster.members, Some(ClusterId([9; 16]))).await;
+    let other = bootstrap(
+        &regent_ha::Dialer::plain(),
+        &cluster.members,
+        Some(ClusterId([9; 16])),
+    )
+    .await;
     assert!(
         matches!(other, Err(BootstrapError::Refused(_))),
         "{other:?}"
@@ -58,7 +70,12 @@ async fn a_missing_replica_stops_bootstrap_until_it_is_there() {
     let mut cluster = Cluster::planned(3).await;
     cluster.start(1).await;
     cluster.start(2).await;
-    let missing = bootstrap(&cluster.members, Some(cluster.cluster_id())).await;
+    let missing = bootstrap(
+        &regent_ha::Dialer::plain(),
+        &cluster.members,
+        Some(cluster.cluster_id()),
+    )
+    .await;
     assert!(matches!(missing, Err(BootstrapError::Unreachable { .. })));
     for replica in cluster.replicas() {
         assert_eq!(*replica.phase().borrow(), Phase::Empty);
@@ -81,7 +98,9 @@ async fn interrupted_at_any_step_it_is_finished_by_a_repeat() {
         // All processes die too; what they wrote stays.
         cluster.stop_all().await;
         cluster.start_all().await;
-        let outcome = bootstrap(&cluster.members, None).await.unwrap();
+        let outcome = bootstrap(&regent_ha::Dialer::plain(), &cluster.members, None)
+            .await
+            .unwrap();
         assert_eq!(outcome, Outcome::Formed(id));
         cluster.write(1).await;
         for node_id in cluster.ids() {
@@ -114,9 +133,10 @@ async fn interrupted_right_after_the_first_membership_it_was_formed() {
 async fn two_bootstraps_with_different_names_never_form_two_clusters() {
     let mut cluster = Cluster::planned(3).await;
     cluster.start_all().await;
+    let plain = regent_ha::Dialer::plain();
     let (one, two) = tokio::join!(
-        bootstrap(&cluster.members, Some(ClusterId([1; 16]))),
-        bootstrap(&cluster.members, Some(ClusterId([2; 16])))
+        bootstrap(&plain, &cluster.members, Some(ClusterId([1; 16]))),
+        bootstrap(&plain, &cluster.members, Some(ClusterId([2; 16])))
     );
     assert!(one.is_err() || two.is_err(), "{one:?} {two:?}");
 }

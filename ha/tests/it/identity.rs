@@ -32,7 +32,13 @@ async fn a_wiped_directory_is_refused_with_the_remedy() {
     cluster.write(6).await;
     assert_eq!(cluster.replica(wiped).stale().applied_index(), 0);
     let address = cluster.replica(wiped).peer_address().to_string();
-    assert_eq!(probe(&address).await.unwrap().refusal, Some(reason));
+    assert_eq!(
+        probe(&regent_ha::Dialer::plain(), &address)
+            .await
+            .unwrap()
+            .refusal,
+        Some(reason)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,9 +46,13 @@ async fn a_directory_of_another_cluster_is_kept_out() {
     let mut ours = Cluster::formed(3).await;
     let mut theirs = Cluster::planned(3).await;
     theirs.start_all().await;
-    regent_ha::bootstrap(&theirs.members, Some(regent_state::ids::ClusterId([8; 16])))
-        .await
-        .unwrap();
+    regent_ha::bootstrap(
+        &regent_ha::Dialer::plain(),
+        &theirs.members,
+        Some(regent_state::ids::ClusterId([8; 16])),
+    )
+    .await
+    .unwrap();
     theirs.leader().await;
     theirs.stop_all().await;
     let last = ours.write_many(5).await;
@@ -139,7 +149,7 @@ async fn a_silent_peer_costs_its_deadline_and_no_more() {
     cluster.write_many(20).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
     let begun = Instant::now();
-    assert!(probe(address).await.is_err());
+    assert!(probe(&regent_ha::Dialer::plain(), address).await.is_err());
     assert!(begun.elapsed() < Duration::from_secs(5));
     swallowing.abort();
     assert!(swallowing.await.is_err());

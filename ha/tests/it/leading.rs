@@ -227,3 +227,28 @@ async fn a_reign_is_revoked_when_somebody_else_leads() {
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_clients_places_are_taken_more_are_told_to_come_again_and_the_leader_goes_on() {
+    let mut cluster = Cluster::planned(1).await;
+    cluster.max_inflight = 1;
+    cluster.form().await;
+    let (leader, reign) = cluster.leader().await;
+    let replica = cluster.replica(leader);
+    // All begin before the first can be on disk; the reconciler's own comes after them.
+    let (first, second, third, own) = tokio::join!(
+        biased;
+        replica.propose_client(cancel(1)),
+        replica.propose_client(cancel(2)),
+        replica.propose_client(cancel(3)),
+        replica.propose_as_leader(&reign, "test", level(1)),
+    );
+    assert!(first.is_ok(), "{first:?}");
+    for busy in [second, third] {
+        let busy = busy.unwrap_err();
+        assert_eq!(busy, ProposeError::Overloaded);
+        assert!(busy.to_string().contains("nothing was done, try again"));
+    }
+    assert_eq!(own.unwrap().response, Response::Done);
+    replica.propose_client(cancel(4)).await.unwrap();
+}

@@ -99,7 +99,7 @@ async fn a_dead_member_is_replaced_and_its_number_stays_away() {
     let address = cluster.replica(dead).peer_address().to_string();
     let cluster_id = cluster.cluster_id().to_string();
     let refusal = eventually("it is refused", || async {
-        let probed = probe(&address).await.ok()?;
+        let probed = probe(&regent_ha::Dialer::plain(), &address).await.ok()?;
         check_candidate(&probed, &seen, &cluster_id).err()
     })
     .await;

@@ -11,6 +11,7 @@ use regent_protocol::v1::worker_message::Message as Report;
 use regent_protocol::v1::{
     AttemptKey, Deploy, Goodbye, Heartbeat, InspectPaths, LeaderView, Register, TaskReport,
 };
+use regent_security::Dialer;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -37,6 +38,8 @@ const INSPECTIONS: usize = 4;
 /// What the driver works with.
 #[derive(Debug)]
 pub(crate) struct Parts {
+    /// Connections to JobManagers.
+    pub(crate) dialer: Dialer,
     /// The machine.
     pub(crate) plan: SessionPlan,
     /// Who this worker is, as it registers.
@@ -204,7 +207,9 @@ impl Driver {
             "registering"
         );
         let inbox = self.inbox_sender.clone();
-        self.session = Some(Session::open(self.sessions, target.api, register, inbox));
+        let dialer = self.parts.dialer.clone();
+        let to = (target.api, register);
+        self.session = Some(Session::open(self.sessions, dialer, to, inbox));
     }
 
     fn stop_all(&self, why: &'static str) {

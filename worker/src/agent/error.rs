@@ -14,6 +14,9 @@ pub enum WorkerError {
     /// The configuration breaks a rule.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Certificate, key, CA or a token can't be used.
+    #[error("configuration: {0}")]
+    Security(#[from] regent_security::SecurityError),
     /// The data directory is in use, another worker's, or can't be written.
     #[error(transparent)]
     Identity(#[from] IdentityError),

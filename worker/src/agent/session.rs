@@ -7,12 +7,13 @@ use regent_protocol::MAX_MESSAGE_BYTES;
 use regent_protocol::v1::worker_gateway_client::WorkerGatewayClient;
 use regent_protocol::v1::worker_message::Message as Report;
 use regent_protocol::v1::{Register, WorkerMessage};
+use regent_security::{Dialer, Role};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::session_words::Input;
-use super::watch::endpoint;
+use super::watch::{deepest, endpoint};
 
 /// Messages on their way out. A leader that lets this many pile up is taken for gone.
 const OUT_MAX: usize = 8192;
@@ -32,13 +33,17 @@ impl Session {
     /// Dials `api`; whatever comes of it arrives in `inbox` under `number`.
     pub(crate) fn open(
         number: u64,
-        api: String,
-        register: Register,
+        dialer: Dialer,
+        (api, register): (String, Register),
         inbox: mpsc::Sender<Numbered>,
     ) -> Self {
         let (out, outgoing) = mpsc::channel(OUT_MAX);
         let task = tokio::spawn(async move {
-            let reason = talk(number, api, register, outgoing, &inbox).await;
+            let said = converse(number, &dialer, (&api, register), outgoing, &inbox).await;
+            let reason = match said {
+                Ok(()) => format!("JobManager {api} ended the session"),
+                Err(error) => format!("JobManager {api}: {}", deepest(&*error)),
+            };
             // A closed inbox means that the driver has ended: nobody is left to be told.
             let _ = inbox.send((number, Input::Ended(reason))).await;
         });
@@ -81,27 +86,14 @@ impl Drop for Session {
     }
 }
 
-async fn talk(
-    number: u64,
-    api: String,
-    register: Register,
-    outgoing: mpsc::Receiver<WorkerMessage>,
-    inbox: &mpsc::Sender<Numbered>,
-) -> String {
-    match converse(number, &api, register, outgoing, inbox).await {
-        Ok(()) => format!("JobManager {api} ended the session"),
-        Err(error) => format!("JobManager {api}: {error}"),
-    }
-}
-
 async fn converse(
     number: u64,
-    api: &str,
-    register: Register,
+    dialer: &Dialer,
+    (api, register): (&str, Register),
     outgoing: mpsc::Receiver<WorkerMessage>,
     inbox: &mpsc::Sender<Numbered>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let channel = endpoint(api)?.connect().await?;
+    let channel = dialer.connect(&endpoint(api)?, Role::Peer).await?;
     let mut client = WorkerGatewayClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);

@@ -9,13 +9,15 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use regent_protocol::v1::Register;
+use regent_security::{Deed, Denied, Door, DoorLimits, GatekeeperLayer, Role, Rule, Security};
 use regent_storage::identity::{DataDir, WorkerIdentity};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use super::driver::{Driver, Parts, Sources};
@@ -53,6 +55,7 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkerError> {
     config.validate()?;
+    let security = config.load_security()?;
     let dir = DataDir::lock(&config.data_dir)?;
     let doors = Doors::open(&config).await?;
     let identity = dir.open_worker(&config.worker_id)?;
@@ -63,7 +66,8 @@ pub async fn run_with(
         data = %doors.data_address,
         "taskmanager_started"
     );
-    let result = serve(&config, &dir, (identity, own), doors, shutdown).await;
+    let made = (identity, own, security);
+    let result = serve(&config, &dir, made, doors, shutdown).await;
     drop(dir);
     result
 }
@@ -71,13 +75,13 @@ pub async fn run_with(
 async fn serve(
     config: &TaskManagerConfig,
     dir: &DataDir,
-    (identity, own): (WorkerIdentity, Registry),
+    (identity, own, security): (WorkerIdentity, Registry, Security),
     doors: Doors,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), WorkerError> {
     let (memory, fence) = Memory::open(dir.path())?;
     let lease = Arc::new(Lease::default());
-    let (engine, events) = start_engine(config, &identity, own, &lease)?;
+    let (engine, events) = start_engine(config, &identity, own, &security, &lease)?;
     let guard = LeaseGuard::start(Arc::clone(&lease), engine.clone())
         .map_err(|_| WorkerError::Ended("lease guard"))?;
     let status = Status::new(config.worker_id.clone(), config.slots, Arc::clone(&lease));
@@ -87,14 +91,16 @@ async fn serve(
     let watchers = watch::start(
         &config.jobmanagers,
         &config.worker_id,
+        &security.dialer(),
         &status,
         &view_sender,
     );
     let mut base = register_base(config, dir.path(), &identity, &doors);
     base.offers = engine.offers();
-    let mut services = doors.serve(&engine, &status);
+    let mut services = doors.serve(&engine, &status, &security);
     let plan = SessionPlan::new(fence);
     let parts = Parts {
+        dialer: security.dialer(),
         plan,
         base,
         engine,
@@ -116,6 +122,7 @@ fn start_engine(
     config: &TaskManagerConfig,
     identity: &WorkerIdentity,
     own: Registry,
+    security: &Security,
     lease: &Arc<Lease>,
 ) -> Result<(Engine, mpsc::Receiver<crate::engine::EngineEvent>), WorkerError> {
     let files = super::files::open(&config.storage)?;
@@ -128,6 +135,7 @@ fn start_engine(
         authority: Arc::clone(lease) as _,
         threads,
         own: Arc::new(own),
+        dialer: security.dialer(),
     }))
 }
 
@@ -162,6 +170,32 @@ fn place(dir: &Path, machine_id: &str) -> String {
     format!("{machine_id}/{}/{}.{}", boot.trim(), inode.0, inode.1)
 }
 
+/// Connections of probes and collectors of metrics.
+const API_LIMITS: DoorLimits = DoorLimits {
+    connections: 256,
+    handshake: Duration::from_secs(5),
+};
+/// Connections of other workers: a few for each attempt that both run.
+const DATA_LIMITS: DoorLimits = DoorLimits {
+    connections: 8_192,
+    handshake: Duration::from_secs(5),
+};
+
+/// What callers of this worker need.
+fn rule(path: &str) -> Option<Rule> {
+    let deed = match path {
+        "/livez" | "/readyz" | "/leader" => Deed::LookAtHealth,
+        "/metrics" => Deed::ReadMetrics,
+        "/regent.v1.DataPlane/Subscribe" => Deed::TakeRows,
+        _ => return None,
+    };
+    Some(Rule::Deed(deed))
+}
+
+fn denied(denied: Denied) -> tonic::Status {
+    tonic::Status::permission_denied(denied.to_string())
+}
+
 /// The addresses that this worker listens on.
 struct Doors {
     api: TcpListener,
@@ -183,14 +217,30 @@ impl Doors {
     }
 
     /// Serves both. They end when the set is dropped.
-    fn serve(self, engine: &Engine, status: &Arc<Status>) -> JoinSet<io::Result<()>> {
+    fn serve(
+        self,
+        engine: &Engine,
+        status: &Arc<Status>,
+        security: &Security,
+    ) -> JoinSet<io::Result<()>> {
         let mut services = JoinSet::new();
-        let pages = http::router(Arc::clone(status));
-        services.spawn(async move { axum::serve(self.api, pages).await });
-        let service = engine.data_plane();
+        let gatekeeper = GatekeeperLayer::new(Arc::clone(&security.tokens), rule, denied);
+        let pages = Routes::from(http::router(Arc::clone(status)));
+        let looking = Door::for_all(security, API_LIMITS).open(self.api);
+        let guarded = gatekeeper.clone();
         services.spawn(async move {
-            let server = Server::builder().tcp_nodelay(true).add_service(service);
-            let served = server.serve_with_incoming(TcpListenerStream::new(self.data));
+            let mut server = Server::builder().layer(guarded).accept_http1(true);
+            let served = server.add_routes(pages).serve_with_incoming(looking);
+            served.await.map_err(io::Error::other)
+        });
+        let service = engine.data_plane();
+        let taking = Door::for_members(security, &[Role::Worker], DATA_LIMITS).open(self.data);
+        services.spawn(async move {
+            let server = Server::builder()
+                .layer(gatekeeper)
+                .tcp_nodelay(true)
+                .add_service(service);
+            let served = server.serve_with_incoming(taking);
             served.await.map_err(io::Error::other)
         });
         services

@@ -5,14 +5,16 @@
 //! may grow, and the replicas of the beginning may all be gone one day.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use regent_protocol::v1::worker_gateway_client::WorkerGatewayClient;
 use regent_protocol::v1::{LeaderView, WatchLeaderRequest};
+use regent_security::{Dialer, Role};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::backoff::Backoff;
 use super::status::Status;
@@ -42,6 +44,7 @@ pub(crate) fn endpoint(api: &str) -> Result<Endpoint, tonic::transport::Error> {
 pub(crate) fn start(
     jobmanagers: &[String],
     worker_id: &str,
+    dialer: &Dialer,
     status: &Arc<Status>,
     views: &mpsc::Sender<LeaderView>,
 ) -> JoinSet<()> {
@@ -49,6 +52,7 @@ pub(crate) fn start(
     let watchers = Watchers {
         configured: jobmanagers.to_vec(),
         worker_id: worker_id.to_owned(),
+        dialer: dialer.clone(),
         status: Arc::clone(status),
         heard,
         running: JoinSet::new(),
@@ -63,6 +67,7 @@ pub(crate) fn start(
 struct Watchers {
     configured: Vec<String>,
     worker_id: String,
+    dialer: Dialer,
     status: Arc<Status>,
     heard: mpsc::Sender<LeaderView>,
     running: JoinSet<()>,
@@ -90,9 +95,9 @@ impl Watchers {
 
     fn watch(&mut self, api: String) -> AbortHandle {
         let (worker_id, status) = (self.worker_id.clone(), Arc::clone(&self.status));
-        let views = self.heard.clone();
+        let (dialer, views) = (self.dialer.clone(), self.heard.clone());
         self.running
-            .spawn(async move { watch(&api, &worker_id, &status, &views).await })
+            .spawn(async move { watch(&dialer, &api, &worker_id, &status, &views).await })
     }
 
     /// Only the word of whoever knows a leader counts: a replica that was removed names old members.
@@ -136,29 +141,55 @@ fn changes<'a>(
     (gone, new.cloned().collect())
 }
 
-async fn watch(api: &str, worker_id: &str, status: &Status, views: &mpsc::Sender<LeaderView>) {
+async fn watch(
+    dialer: &Dialer,
+    api: &str,
+    worker_id: &str,
+    status: &Status,
+    views: &mpsc::Sender<LeaderView>,
+) {
     let mut backoff = Backoff::default();
+    let mut said = String::new();
     while !views.is_closed() {
         let request = WatchLeaderRequest {
             worker_id: worker_id.to_owned(),
             cluster_id: status.cluster_id(),
         };
-        let reason = match follow(api, request, views, &mut backoff).await {
+        let reason = match follow(dialer, api, request, views, &mut backoff).await {
             Ok(()) => "the stream ended".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => deepest(&*error),
         };
-        tracing::debug!(jobmanager = api, reason, "watch_ended");
+        // A replica that is down is dialled for ever; it is mentioned once.
+        if reason != said {
+            tracing::info!(jobmanager = api, reason, "watch_ended");
+            said = reason;
+        }
         tokio::time::sleep(backoff.next(rand::random())).await;
     }
 }
 
+/// The cause behind the causes: "transport error" alone helps nobody.
+pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    match error.downcast_ref::<tonic::Status>() {
+        Some(status) if !status.message().is_empty() && status.source().is_none() => {
+            status.message().to_owned()
+        }
+        Some(_) | None => cause.to_string(),
+    }
+}
+
 async fn follow(
+    dialer: &Dialer,
     api: &str,
     request: WatchLeaderRequest,
     views: &mpsc::Sender<LeaderView>,
     backoff: &mut Backoff,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let channel: Channel = endpoint(api)?.connect().await?;
+    let channel = dialer.connect(&endpoint(api)?, Role::Peer).await?;
     let mut client = WorkerGatewayClient::new(channel);
     let answer = tokio::time::timeout(FIRST_VIEW_WITHIN, client.watch_leader(request)).await??;
     let mut stream = answer.into_inner();

@@ -212,7 +212,10 @@ impl<'a> Shared<'a> {
             orders: Arc::default(),
             restore,
             listings: Arc::default(),
-            connections: Arc::new(Connections::new(parts.epoch.clone())),
+            connections: Arc::new(Connections::new(
+                parts.epoch.clone(),
+                parts.config.dialer.clone(),
+            )),
         }
     }
 

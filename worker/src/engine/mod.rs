@@ -42,6 +42,7 @@ use regent_protocol::v1::{
     CommitOnly, CommitOnlyDone, Deploy, Epoch, InspectPaths, OperatorOffer, PathProblem,
     PathsInspected, SinkCommitted, TaskMetrics, TaskPhase, TaskReport, TriggerCheckpoint,
 };
+use regent_security::Dialer;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -109,6 +110,8 @@ pub struct EngineConfig {
     pub threads: usize,
     /// Sources, operators and sinks beside the built-in ones.
     pub own: Arc<crate::own::Registry>,
+    /// Connections to other workers.
+    pub dialer: Dialer,
 }
 
 impl fmt::Debug for EngineConfig {

@@ -119,6 +119,7 @@ impl Kit {
             authority: lease.clone(),
             threads: 2,
             own: self.own.clone(),
+            dialer: regent_security::Dialer::plain(),
         });
         tokio::spawn(record(name.clone(), events, self.log.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

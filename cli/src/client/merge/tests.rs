@@ -40,6 +40,7 @@ fn survey(answers: Vec<Option<NodeStatus>>) -> Survey {
     let asked = answers.into_iter().zip(1..).map(|(answer, id)| Asked {
         address: format!("127.0.0.1:710{id}"),
         answer: answer.ok_or_else(|| "connection refused".to_owned()),
+        denied: false,
         asked_ms: (0, 0),
     });
     Survey {
@@ -60,6 +61,7 @@ fn failure(answers: Vec<Option<NodeStatus>>) -> Failure {
     let endpoints = Endpoints {
         addresses: vec!["127.0.0.1:7101".to_owned()],
         source: "--endpoints".to_owned(),
+        access: crate::client::Access::default(),
     };
     no_leader_or_majority(&endpoints, &survey(answers), "")
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use regent_protocol::v1::data_plane_client::DataPlaneClient;
 use regent_protocol::v1::{AttemptKey, Frame, SubscribeRequest};
+use regent_security::{Dialer, Role};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
@@ -32,13 +33,15 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The connections of one attempt to other workers; streams are dealt out over them.
 pub(crate) struct Connections {
     epoch: Arc<EpochCell>,
+    dialer: Dialer,
     by_address: Mutex<HashMap<String, Vec<(Channel, usize)>>>,
 }
 
 impl Connections {
-    pub(crate) fn new(epoch: Arc<EpochCell>) -> Self {
+    pub(crate) fn new(epoch: Arc<EpochCell>, dialer: Dialer) -> Self {
         Self {
             epoch,
+            dialer,
             by_address: Mutex::default(),
         }
     }
@@ -58,15 +61,15 @@ impl Connections {
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| TaskError::Channel(format!("data address {address}: {error}")))?;
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_WITHIN)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_WITHIN)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+            .keep_alive_while_idle(true);
+        let channel = self.dialer.lazy(&endpoint, Role::Worker);
         channels.push((channel.clone(), 1));
         Ok(channel)
     }
