@@ -147,6 +147,17 @@ async fn a_purge_beyond_the_snapshot_is_refused() {
 }
 
 #[tokio::test]
+async fn nothing_is_purged_without_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LogStore::open(dir.path(), LogConfig::default()).unwrap();
+    let mut log = RaftLog::new(store, Arc::new(|| None)).unwrap();
+    append(&mut log, (0..5).map(|i| entry(1, i)).collect())
+        .await
+        .unwrap();
+    assert!(log.purge(log_id(1, 0)).await.is_err());
+}
+
+#[tokio::test]
 async fn a_refused_append_still_calls_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_log(dir.path());

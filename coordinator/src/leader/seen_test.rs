@@ -1,3 +1,5 @@
+use regent_state::ids::{AttemptToken, JobId, Run};
+
 use super::*;
 
 const LEASE: Duration = Duration::from_secs(10);
@@ -151,4 +153,21 @@ fn of_too_many_former_incarnations_the_one_with_the_oldest_lease_is_forgotten() 
     }
     assert!(seen.former.contains_key(&tm(1)));
     assert!(!seen.former.contains_key(&tm(REMEMBERED_MAX as u64 + 1)));
+}
+
+#[test]
+fn what_a_new_incarnation_reports_is_not_its_predecessors() {
+    let attempt = AttemptRef {
+        job: JobId([1; 16]),
+        run: Run::default(),
+        token: AttemptToken::default(),
+    };
+    let mut reporting = worker(2, 1);
+    let tasks = BTreeMap::from([(attempt, BTreeMap::new())]);
+    reporting.tasks = Arc::new(tasks);
+    let mut seen = Seen::default();
+    seen.register("tm-1".into(), reporting);
+    assert!(seen.tasks_of(&tm(2), &attempt).is_some());
+    assert!(seen.tasks_of(&tm(1), &attempt).is_none());
+    assert!(seen.tasks_of(&tm(3), &attempt).is_none());
 }

@@ -370,6 +370,20 @@ mod tests {
 
     const NULL: u64 = 14144645293874801883;
 
+    /// Files of state name them: another division would give keys to tasks that don't have their state.
+    #[test]
+    fn golden_groups() {
+        let groups = [
+            10205921652976312551,
+            5878741525932698725,
+            16159872105594725339,
+            u64::MAX,
+            0,
+        ]
+        .map(group_of);
+        assert_eq!(groups, [103, 101, 91, 127, 0]);
+    }
+
     #[test]
     fn golden_hashes() {
         let batch = samples();
