@@ -10,7 +10,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// Counts of values by their number of binary digits. The parameter is openraft's, and means nothing here.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram<T = ()> {
     /// `counts[n]`: values of `n` binary digits, so those below 2^n that are not below 2^(n-1).
     counts: [u64; 65],

@@ -26,6 +26,7 @@ async fn tasks_end_with_the_lease_though_nobody_drives_the_session() {
         authority: Arc::clone(&lease) as _,
         threads: 1,
         own: Arc::default(),
+        dialer: regent_security::Dialer::plain(),
     });
     // Reports are taken, and nothing follows from them.
     tokio::spawn(async move { while let Some::<EngineEvent>(_) = events.recv().await {} });
