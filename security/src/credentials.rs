@@ -74,7 +74,7 @@ impl Credentials {
         let key = fitting_key(&provider, files, chain)?;
         let shown = files.certificate.display();
         let wrong = |text: String| SecurityError::new(CERTIFICATE, format!("{shown}: {text}"));
-        check_use(&provider, &roots, &key.cert, hosts).map_err(|text| wrong(text.to_string()))?;
+        check_use(&provider, &roots, &key.cert, hosts).map_err(&wrong)?;
         let identity =
             Identity::of(&key.cert[0]).map_err(|text| wrong(format!("the certificate {text}")))?;
         if !roles.contains(&identity.role) {

@@ -319,7 +319,7 @@ fn others_are_kept_out(cluster: &Secured) {
         .authority
         .issue("asks", &Wanted::client("regent://admin/root"));
     let mixed = Issued {
-        ca: ours.ca.clone(),
+        ca: ours.ca,
         ..foreign
     };
     let outcome = cluster.ask_as(&mixed, None, &["job", "list"]);
@@ -361,7 +361,7 @@ fn wrong_certificates_are_said_before_anything_starts() {
         (worker.clone(), "the certificate of a worker"),
         (
             Issued {
-                key: worker.key.clone(),
+                key: worker.key,
                 ..good.clone()
             },
             "doesn't belong to the certificate",

@@ -72,7 +72,7 @@ fn files_that_do_not_fit_are_named() {
         ..tls(&good)
     };
     let ca = TlsFiles {
-        ca: foreign.ca.clone(),
+        ca: foreign.ca,
         ..tls(&good)
     };
     let none: &[&str] = &[];
