@@ -63,3 +63,10 @@ fn check(name: &str, wanted: &str) {
 fn generated_metrics_page_is_what_the_code_says() {
     check("metrics.md", &metrics_page());
 }
+
+#[test]
+fn generated_tables_of_the_job_file_are_what_the_code_says() {
+    let page = std::fs::read_to_string(docs().join("job-file.md")).unwrap();
+    let filled = regent_coordinator::job_file::reference::fill_in(&page);
+    check("job-file.md", &filled.unwrap());
+}
