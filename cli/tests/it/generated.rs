@@ -35,6 +35,7 @@ Where Flink has the same thing it has Flink's name, with `regent_` for the `flin
 | `regent_jobs_not_running > 0` for 5 m | a job is declared and doesn't run: `regent job explain` |
 | `regent_jobmanager_job_lastCheckpointAge > 600000` | a job takes no checkpoints |
 | `regent_cleanup_dirty > 0` | files can't be removed: `regent cleanup list --dirty` |
+| `max(regent_tasks_stuck) > 0` | a task doesn't end, and its slot is lost until its worker restarts: `regent job explain` |
 | `rate(regent_worker_leases_lost_total[10m]) > 0` | workers lose contact with the leader |
 ",
         markdown(regent_coordinator::METRICS),
