@@ -59,7 +59,7 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// A mistake of ours becomes one line in words, not a backtrace.
+/// A panic becomes one line in words, not a backtrace: a mistake of ours, or one in the user's code.
 pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let place = info
@@ -71,10 +71,17 @@ pub(crate) fn install_panic_hook() {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
-        tracing::error!(place, text, "internal error");
-        let _ = writeln!(
-            std::io::stderr(),
-            "error: internal error{place}: {text}; please report it with this line"
-        );
+        // The user's own code has its own place in the log: it isn't a mistake of this program.
+        let line = match regent_worker::own::blamed() {
+            Some(task) => {
+                tracing::error!(task, place, text, "one's own code panicked");
+                format!("panic in {task}{place}: {text}; its task fails, the worker goes on")
+            }
+            None => {
+                tracing::error!(place, text, "internal error");
+                format!("internal error{place}: {text}; please report it with this line")
+            }
+        };
+        let _ = writeln!(std::io::stderr(), "error: {line}");
     }));
 }

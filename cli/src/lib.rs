@@ -42,9 +42,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use regent_worker::own::{
-    Clock, ColumnType, Columns, Datum, Due, END_OF_INPUT, Error, Items, ListState, MapState, Maps,
-    Next, Operator, Output, Registry, Result, Rows, Setup, Sink, Source, ValueState, Values, arrow,
-    testing,
+    Abandoned, Clock, ColumnType, Columns, Datum, Due, END_OF_INPUT, Error, Items, ListState,
+    MapState, Maps, Next, Operator, Output, Registry, Result, Rows, Setup, Sink, Source,
+    TransactionId, TwoPhaseSink, ValueState, Values, arrow, testing,
 };
 
 /// Runs the program with the process's own arguments, and with the sources, operators and sinks that

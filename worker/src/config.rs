@@ -2,9 +2,13 @@
 //! rules that need no look at the machine. Reading YAML, environment names and `--set` overrides
 //! belongs to the command line.
 
+mod units;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use regent_protocol::units::{format_duration, format_size};
 pub use regent_security::SecurityConfig;
 use regent_security::{Role, Security, SecurityError};
 use regent_storage::objects::S3_BUILT;
@@ -12,6 +16,14 @@ use serde::{Deserialize, Serialize};
 
 /// Slots of a TaskManager that names none.
 pub const DEFAULT_SLOTS: u32 = 4;
+/// What the tasks of a slot may hold where the file doesn't say.
+pub const DEFAULT_SLOT_MEMORY: u64 = 256 << 20;
+/// Less than this has no room for the rows on their way.
+pub const MIN_SLOT_MEMORY: u64 = 1 << 20;
+/// How long a task may take to end where the file doesn't say (Flink's `task.cancellation.timeout`).
+pub const DEFAULT_CANCELLATION_TIMEOUT: Duration = Duration::from_secs(180);
+/// A busy machine makes a healthy task wait for this long.
+pub const MIN_CANCELLATION_TIMEOUT: Duration = Duration::from_secs(1);
 /// More slots than this on one worker is a mistake in the file, not a machine.
 pub const MAX_SLOTS: u32 = 1024;
 /// More JobManagers than this are refused: the group has three or five.
@@ -28,6 +40,14 @@ pub struct TaskManagerConfig {
     /// How many slots are offered (1-1024).
     #[serde(default = "default_slots")]
     pub slots: u32,
+    /// Bytes that the tasks of one slot may keep as state and let wait in their channels, such as
+    /// `256MiB`; at least `1MiB`. A task whose state goes beyond it fails.
+    #[serde(default = "default_slot_memory", with = "units::size")]
+    pub slot_memory: u64,
+    /// A task that was told to end and hasn't after this time, such as `3m`, is reported as stuck and
+    /// its slot isn't used again; at least `1s`.
+    #[serde(default = "default_cancellation_timeout", with = "units::duration")]
+    pub task_cancellation_timeout: Duration,
     /// Where it listens.
     pub listen: Addresses,
     /// How others reach it; what is absent is taken from `listen`.
@@ -103,6 +123,14 @@ fn default_slots() -> u32 {
     DEFAULT_SLOTS
 }
 
+fn default_slot_memory() -> u64 {
+    DEFAULT_SLOT_MEMORY
+}
+
+fn default_cancellation_timeout() -> Duration {
+    DEFAULT_CANCELLATION_TIMEOUT
+}
+
 /// A rule that a configuration breaks, with its remedy in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -112,6 +140,12 @@ pub enum ConfigError {
     /// The number of slots is out of range.
     #[error("slots: {0} must be between 1 and {MAX_SLOTS}")]
     Slots(u32),
+    /// A slot has next to no memory.
+    #[error("slot-memory: {} is too little; give a slot at least {}, such as 256MiB", format_size(*.0), format_size(MIN_SLOT_MEMORY))]
+    SlotMemory(u64),
+    /// Tasks have next to no time to end.
+    #[error("task-cancellation-timeout: {} is too short; give tasks at least {}, such as 3m", format_duration(*.0), format_duration(MIN_CANCELLATION_TIMEOUT))]
+    CancellationTimeout(Duration),
     /// The data directory is empty.
     #[error("data-dir: name a directory of this worker alone")]
     DataDir,
@@ -223,6 +257,13 @@ impl TaskManagerConfig {
         }
         if self.slots == 0 || self.slots > MAX_SLOTS {
             return Err(ConfigError::Slots(self.slots));
+        }
+        if self.slot_memory < MIN_SLOT_MEMORY {
+            return Err(ConfigError::SlotMemory(self.slot_memory));
+        }
+        if self.task_cancellation_timeout < MIN_CANCELLATION_TIMEOUT {
+            let within = self.task_cancellation_timeout;
+            return Err(ConfigError::CancellationTimeout(within));
         }
         Ok(())
     }
@@ -351,6 +392,11 @@ mod tests {
         let config = config();
         assert_eq!(config.validate(), Ok(()));
         assert_eq!(config.slots, 4);
+        assert_eq!(config.slot_memory, 256 << 20);
+        assert_eq!(config.task_cancellation_timeout, Duration::from_secs(180));
+        let written = serde_json::to_value(&config).unwrap();
+        assert_eq!(written["slot-memory"], "256MiB");
+        assert_eq!(written["task-cancellation-timeout"], "3m");
         assert!(!config.storage.shared);
     }
 
@@ -399,12 +445,16 @@ mod tests {
     #[test]
     fn names_slots_and_addresses_are_checked() {
         type Spoil = fn(&mut TaskManagerConfig);
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 12] = [
             ("worker-id", |c| c.worker_id = "tm 1".to_owned()),
             ("worker-id", |c| c.worker_id = String::new()),
             ("data-dir", |c| c.data_dir = PathBuf::new()),
             ("slots", |c| c.slots = 0),
             ("slots", |c| c.slots = 1025),
+            ("slot-memory", |c| c.slot_memory = 1000),
+            ("task-cancellation-timeout", |c| {
+                c.task_cancellation_timeout = Duration::ZERO;
+            }),
             ("listen.api", |c| c.listen.api = "7300".to_owned()),
             ("listen.api", |c| c.listen.api = "somewhere:7300".to_owned()),
             ("jobmanagers", |c| c.jobmanagers.clear()),

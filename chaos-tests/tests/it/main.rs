@@ -1,11 +1,13 @@
 //! Real clusters, really hurt. A few rounds of each test by default, full counts with REGENT_SOAK=1;
 //! see `regent_chaos::knobs`. Run with `--test-threads=2` at most: each test is a cluster.
 
+mod bad_data;
 mod bad_input;
 mod bad_rows;
 mod bad_start;
 mod calm;
 mod checkpoint_kills;
+mod checkpoint_settings;
 mod cleanup_bench;
 mod cleanup_hour;
 mod cleanup_kills;
@@ -24,6 +26,7 @@ mod leader_kill;
 mod lifecycle;
 mod operations;
 mod owner;
+mod page;
 mod past;
 mod quorum;
 mod retention;

@@ -1,7 +1,7 @@
 //! How jobs look in the format `table`.
 
 use regent_protocol::view::{
-    HistoryEvent, JobDetail, JobResultView, JobSummary, LatestCheckpoint, TaskView,
+    HistoryEvent, JobDetail, JobResultView, JobSummary, LatestCheckpoint, TaskView, VertexView,
 };
 
 use crate::output::table::{Table, pairs};
@@ -81,6 +81,8 @@ fn vertices(job: &JobDetail) -> String {
             ">BUSY",
             ">BLOCKED",
             ">DROPPED",
+            ">STATE",
+            ">CHECKPOINT",
             "WATERMARK",
         ],
         "no vertices",
@@ -96,10 +98,20 @@ fn vertices(job: &JobDetail) -> String {
             share(vertex.busy_ratio),
             share(vertex.backpressured_ratio),
             count(vertex.records_skipped + vertex.records_late),
+            size(vertex.state_bytes),
+            or_dash(vertex_checkpoint(vertex)),
             or_dash(vertex.watermark_ms.map(watermark)),
         ]);
     }
     table.render()
+}
+
+/// Its part of the latest checkpoint: how large, and how long the slowest subtask took.
+fn vertex_checkpoint(vertex: &VertexView) -> Option<String> {
+    let (bytes, took) = vertex
+        .checkpoint_size_bytes
+        .zip(vertex.checkpoint_duration_ms)?;
+    Some(format!("{} in {}", size(bytes), span(took)))
 }
 
 /// A time before 1970 is shown as it is: nobody's clock says so, but a row may.

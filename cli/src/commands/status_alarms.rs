@@ -171,6 +171,15 @@ fn stored(seen: &Overview) -> Vec<Cause> {
         );
         found.push(cause.remedy(format!("start {}, or see its log", worker.worker)));
     }
+    for worker in seen.workers.iter().filter(|w| w.stuck > 0) {
+        let text = format!(
+            "{} of worker {} were told to end and don't; their slots aren't used again",
+            plural(worker.stuck.into(), "task"),
+            worker.worker
+        );
+        let remedy = format!("end the process of {}: it comes back whole", worker.worker);
+        found.push(Cause::new("TaskStuck", text).remedy(remedy));
+    }
     for job in seen
         .not_running
         .iter()

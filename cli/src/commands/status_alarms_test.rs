@@ -163,6 +163,7 @@ fn idle_jobs_lost_workers_and_dirty_cleanup_are_told() {
             state: "silent".to_owned(),
             last_heartbeat_ms: None,
             tasks: 0,
+            stuck: 2,
         }],
         not_running: vec![idle(60_000), idle(3_000)],
         cleanup_dirty: 2,
@@ -171,15 +172,20 @@ fn idle_jobs_lost_workers_and_dirty_cleanup_are_told() {
     let found = alarms(healthy(), Some(overview));
     assert_eq!(
         codes(&found),
-        ["WorkerAway", "JobDeclaredNotRunning", "CleanupDirty"]
+        [
+            "WorkerAway",
+            "TaskStuck",
+            "JobDeclaredNotRunning",
+            "CleanupDirty"
+        ]
     );
     assert!(
-        found[1]
+        found[2]
             .text
             .contains("job flights is CREATED for 1m 0s: not-enough-slots")
     );
     assert!(
-        found[1]
+        found[2]
             .remedy
             .as_ref()
             .unwrap()

@@ -88,6 +88,7 @@ mod tests {
             state: "registered".to_owned(),
             last_heartbeat_ms: None,
             tasks: 0,
+            stuck: 0,
         };
         Overview {
             workers: (1..=workers).map(worker).collect(),

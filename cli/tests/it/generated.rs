@@ -35,6 +35,7 @@ Where Flink has the same thing it has Flink's name, with `regent_` for the `flin
 | `regent_jobs_not_running > 0` for 5 m | a job is declared and doesn't run: `regent job explain` |
 | `regent_jobmanager_job_lastCheckpointAge > 600000` | a job takes no checkpoints |
 | `regent_cleanup_dirty > 0` | files can't be removed: `regent cleanup list --dirty` |
+| `max(regent_tasks_stuck) > 0` | a task doesn't end, and its slot is lost until its worker restarts: `regent job explain` |
 | `rate(regent_worker_leases_lost_total[10m]) > 0` | workers lose contact with the leader |
 ",
         markdown(regent_coordinator::METRICS),
@@ -62,4 +63,11 @@ fn check(name: &str, wanted: &str) {
 #[test]
 fn generated_metrics_page_is_what_the_code_says() {
     check("metrics.md", &metrics_page());
+}
+
+#[test]
+fn generated_tables_of_the_job_file_are_what_the_code_says() {
+    let page = std::fs::read_to_string(docs().join("job-file.md")).unwrap();
+    let filled = regent_coordinator::job_file::reference::fill_in(&page);
+    check("job-file.md", &filled.unwrap());
 }

@@ -11,6 +11,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod probe;
 pub mod spec;
+pub mod units;
 pub mod view;
 
 /// Generated messages, clients and servers of `proto/*.proto`.

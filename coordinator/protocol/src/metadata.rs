@@ -56,6 +56,29 @@ pub fn mismatch<'a>(
         })
 }
 
+/// Why this state is of code that is too new for the job, if it is. `version_of`: the version that the
+/// job's vertex of that id runs.
+pub fn later_version(
+    metadata: &CheckpointMetadata,
+    version_of: impl Fn(&str) -> Option<u32>,
+) -> Option<String> {
+    metadata.vertices.iter().find_map(|state| {
+        let version = version_of(&state.vertex)?;
+        (state.operator_version > version && holds_state(state)).then(|| {
+            format!(
+                "its state of {} was written by {} {}, and the job would run {} {version}, which can't \
+                 read it; start workers that offer {} {} or later, or name another savepoint",
+                state.vertex,
+                state.operator,
+                state.operator_version,
+                state.operator,
+                state.operator,
+                state.operator_version
+            )
+        })
+    })
+}
+
 /// False for vertices such as filters: their states are there, but empty.
 fn holds_state(vertex: &VertexState) -> bool {
     let empty = TaskState::default();
@@ -266,6 +289,14 @@ mod tests {
         let gone = mismatch(&metadata, |_| None, false).unwrap();
         assert!(gone.contains("state of v"), "{gone}");
         assert_eq!(mismatch(&metadata, |_| None, true), None);
+        metadata.vertices[0].operator_version = 3;
+        assert_eq!(later_version(&metadata, |_| Some(3)), None);
+        assert_eq!(later_version(&metadata, |_| None), None);
+        let later = later_version(&metadata, |_| Some(2)).unwrap();
+        assert!(
+            later.contains("aggregate 3") && later.contains("aggregate 2"),
+            "{later}"
+        );
         metadata.vertices[0].subtasks[0].state = Some(State::Inline(Default::default()));
         assert_eq!(mismatch(&metadata, |_| None, false), None, "it is empty");
     }

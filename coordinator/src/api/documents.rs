@@ -16,7 +16,7 @@ use regent_state::model::{
     JobState, Reign,
 };
 
-use crate::leader::seen::{Moment, Seen};
+use crate::leader::seen::{Moment, Phase, Seen};
 use crate::scheduler::slots::{Slots, attempt_ref, live_attempts};
 use crate::scheduler::standing::tasks_in_slot;
 use crate::wire::TaskId;
@@ -130,6 +130,7 @@ fn vertex(vertex: &Vertex, metrics: &[(TaskId, TaskMetrics)]) -> view::VertexVie
     let mean = |field: fn(&TaskMetrics) -> f64| {
         (count > 0).then(|| of_vertex().map(field).sum::<f64>() / count as f64)
     };
+    let acknowledged = || of_vertex().filter(|m| m.checkpoint_id > 0);
     let watermark = of_vertex()
         .filter(|m| m.has_watermark)
         .map(|m| m.watermark_ms)
@@ -147,6 +148,14 @@ fn vertex(vertex: &Vertex, metrics: &[(TaskId, TaskMetrics)]) -> view::VertexVie
         watermark_ms: watermark,
         records_skipped: sum(|m| m.records_skipped),
         records_late: sum(|m| m.records_late),
+        state_bytes: sum(|m| m.state_bytes),
+        buffer_bytes: sum(|m| m.buffer_bytes),
+        checkpoint_size_bytes: acknowledged()
+            .map(|m| m.checkpoint_bytes)
+            .reduce(|a, b| a + b),
+        checkpoint_duration_ms: acknowledged()
+            .map(|m| m.checkpoint_us.div_ceil(1_000))
+            .max(),
     }
 }
 
@@ -333,6 +342,10 @@ pub(crate) fn worker_list(machine: &Machine, live: &Live) -> Vec<view::WorkerVie
             () => "silent",
         };
         let held = seen.tasks.values().flat_map(BTreeMap::values);
+        let stuck = held
+            .clone()
+            .filter(|phase| matches!(phase, Phase::Stuck { .. }))
+            .count();
         let tasks = held.filter(|phase| !phase.ended()).count();
         let silence = live.now.saturating_sub(seen.last_heard).as_millis();
         view::WorkerView {
@@ -347,6 +360,7 @@ pub(crate) fn worker_list(machine: &Machine, live: &Live) -> Vec<view::WorkerVie
             } else {
                 0
             },
+            stuck: u32::try_from(stuck).unwrap_or(u32::MAX),
         }
     };
     live.seen.workers.iter().map(worker).collect()

@@ -6,12 +6,15 @@
 use std::time::Duration;
 
 use regent_protocol::error::{ApiError, ErrorKind};
-use regent_protocol::metadata::{METADATA_NAME, decode_metadata, files, mismatch};
+use regent_protocol::metadata::{METADATA_NAME, decode_metadata, files, later_version, mismatch};
+use regent_protocol::spec::OwnSpec;
 use regent_protocol::v1::CheckpointMetadata;
 use regent_protocol::view::{CheckpointDetail, CheckpointFile, CheckpointView};
 use regent_state::JobGraph;
 use regent_state::command::RestoreFrom;
 use regent_storage::objects::{Location, LocationError, ObjectError, Objects};
+
+use crate::job_file::is_built_in;
 
 /// How long reading a `_metadata` may take.
 const METADATA_LIMIT: Duration = Duration::from_secs(5);
@@ -78,13 +81,25 @@ pub(super) async fn check_restore(
 ) -> Result<(), ApiError> {
     let metadata = read(objects, &from.path).await?;
     let operator_of = |id: &str| graph.vertex(id).map(|vertex| vertex.operator.as_str());
-    match mismatch(&metadata, operator_of, from.allow_unclaimed_state) {
+    let unfit = mismatch(&metadata, operator_of, from.allow_unclaimed_state)
+        .or_else(|| later_version(&metadata, |id| own_version(graph, id)));
+    match unfit {
         None => Ok(()),
         Some(cause) => Err(ApiError::new(
             ErrorKind::Refused,
             format!("{} doesn't fit this job: {cause}", from.path),
         )),
     }
+}
+
+/// The version of the user's code that a vertex runs; `None` for what is built in.
+fn own_version(graph: &JobGraph, id: &str) -> Option<u32> {
+    let vertex = graph.vertex(id)?;
+    if is_built_in(vertex.kind, &vertex.operator) {
+        return None;
+    }
+    let spec: OwnSpec = serde_json::from_str(&vertex.config_json).ok()?;
+    Some(spec.version)
 }
 
 #[cfg(test)]

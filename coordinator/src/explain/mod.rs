@@ -16,7 +16,7 @@ use regent_state::ids::WorkerRef;
 use regent_state::model::{Artefact, ArtefactState, Attempt, AttemptState, Job, JobState, Wanted};
 
 use crate::api::documents::{Live, slots};
-use crate::leader::seen::{Moment, Presence};
+use crate::leader::seen::{Moment, Phase, Presence};
 use crate::scheduler::slots::{Slots, attempt_ref};
 use crate::scheduler::standing::{BROKEN_GRACE, UNHEARD_GRACE, expected};
 use words::{join, plural, span};
@@ -36,6 +36,7 @@ pub(crate) struct Known<'a> {
 pub(crate) fn explain(known: &Known<'_>) -> JobExplained {
     let job = known.job;
     let mut causes = state_causes(known);
+    causes.extend(known.live.and_then(|live| stuck_tasks(job, live)));
     causes.extend(stuck_checkpoints(job));
     causes.extend(dirty(known));
     if known.live.is_none() && !job.is_terminal() {
@@ -353,6 +354,35 @@ fn ended(known: &Known<'_>) -> Vec<Cause> {
         );
     }
     causes
+}
+
+/// Tasks of the job, of whatever attempt, that were told to end and don't.
+fn stuck_tasks(job: &Job, live: &Live) -> Option<Cause> {
+    let present = live.seen.workers.iter().filter(|(_, w)| w.present());
+    let mut stuck = present.flat_map(|(worker, seen)| {
+        let mine = seen.tasks.iter().filter(|(of, _)| of.job == job.id);
+        let tasks = mine.flat_map(|(_, tasks)| tasks);
+        tasks.filter_map(move |(task, phase)| match phase {
+            Phase::Stuck { cause, .. } => Some((worker, task, cause)),
+            _ => None,
+        })
+    });
+    let (worker, task, cause) = stuck.next()?;
+    let more = match stuck.count() {
+        0 => String::new(),
+        count => format!(" (and {count} more)"),
+    };
+    let (vertex, subtask) = (&task.vertex, task.subtask);
+    Some(
+        Cause::new(
+            "task-stuck",
+            format!("{vertex}/{subtask} on {worker} doesn't end{more}: {cause}"),
+        )
+        .remedy(format!(
+            "end the process of {worker}: it comes back with all of its slots; its other tasks restart \
+             from their last checkpoints. Then mend the code of {vertex}, which waits or runs for ever"
+        )),
+    )
 }
 
 fn stuck_checkpoints(job: &Job) -> Option<Cause> {

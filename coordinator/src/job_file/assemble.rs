@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use regent_protocol::spec::EventTimeSpec;
-use regent_state::graph::{Edge, PARALLELISM_MAX, Partition, Vertex};
+use regent_state::graph::{Edge, IfExists, PARALLELISM_MAX, Partition, SinkInfo, Vertex};
 
 use super::catalog::{Built, Context, Listing, Named, Rows};
 use super::columns;
@@ -268,7 +268,8 @@ fn keyed(
 fn check_paths(placed: &[Placed<'_>], problems: &mut Problems) {
     let mut owned: Vec<(&str, &Placed<'_>)> = Vec::new();
     for one in placed {
-        let Some(sink) = &one.built.sink else {
+        let with_path = |sink: &&SinkInfo| sink.mode != IfExists::NoPath;
+        let Some(sink) = one.built.sink.as_ref().filter(with_path) else {
             continue;
         };
         let overlapping = owned

@@ -12,7 +12,7 @@ use super::tree::Node;
 use super::vertex::{self, RawVertex};
 use super::{settings, topology};
 
-const KEYS: [&str; 5] = [
+pub(super) const KEYS: [&str; 5] = [
     "name",
     "parallelism",
     "checkpointing",
@@ -112,7 +112,7 @@ fn check_exactly_once(
     problems.none(at, || {
         format!(
             "sink {} is exactly-once and the job never ends: \
-             add `checkpointing: {{ interval: 10s }}` or use `delivery: at-least-once`",
+             add `checkpointing: {{ interval: 10s }}`, or use a sink that is at-least-once",
             quoted(&sink.id)
         )
     })

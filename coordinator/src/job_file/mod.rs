@@ -18,6 +18,7 @@ mod job;
 mod overrides;
 mod own;
 mod paths;
+pub mod reference;
 mod scalar;
 mod select;
 mod settings;

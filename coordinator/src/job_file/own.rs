@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use regent_protocol::spec::OwnSpec;
 use regent_protocol::v1;
 use regent_state::JobGraph;
-use regent_state::graph::{Column, DataType, Partition, Vertex, VertexKind};
+use regent_state::graph::{Column, DataType, IfExists, Partition, SinkInfo, Vertex, VertexKind};
 use serde_json::Value as Json;
 
 use super::catalog::{Built, Rows, kind_key};
@@ -181,6 +181,7 @@ fn known(graph: &JobGraph, vertex: &Vertex, spec: &OwnSpec) -> (v1::OwnVertex, v
         columns: to_wire(&vertex.columns),
         bounded,
         zombie_safe: vertex.zombie_safe,
+        two_phase: vertex.sink.is_some(),
     };
     (asked, answer)
 }
@@ -230,12 +231,19 @@ pub(super) fn build(
         version: own.version,
         with,
     };
+    // Where its transactions lie only the code knows: there is no path to claim.
+    let two_phase = own.kind == VertexKind::Sink && answer.two_phase;
+    let sink = two_phase.then(|| SinkInfo {
+        path: String::new(),
+        mode: IfExists::NoPath,
+        exactly_once: true,
+    });
     Some(Built {
         config_json: super::config_json(&spec),
         columns,
         bounded: place.input.map_or(answer.bounded, |rows| rows.bounded),
         zombie_safe: answer.zombie_safe,
-        sink: None,
+        sink,
         reads: None,
         path_at: Place::FILE,
         keyed_by: None,

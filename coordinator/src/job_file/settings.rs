@@ -13,7 +13,7 @@ const INTERVAL_MS_MIN: u64 = 10;
 const RETAINED_MAX: i64 = 1_000;
 const NAME_CHARS_MAX: usize = 128;
 
-const CHECKPOINTING_KEYS: [&str; 6] = [
+pub(super) const CHECKPOINTING_KEYS: [&str; 6] = [
     "interval",
     "timeout",
     "min-pause",
@@ -108,7 +108,7 @@ pub(super) fn default_restart_strategy(has_interval: bool) -> RestartStrategy {
 type ReadStrategy = fn(&Fields<'_>, &mut Problems) -> Option<RestartStrategy>;
 
 /// The four strategies: name, keys beside `type`, reader.
-const STRATEGIES: [(&str, &[&str], ReadStrategy); 4] = [
+pub(super) const STRATEGIES: [(&str, &[&str], ReadStrategy); 4] = [
     ("none", &["type"], |_, _| Some(RestartStrategy::None)),
     ("fixed-delay", &["type", "attempts", "delay"], fixed_delay),
     (

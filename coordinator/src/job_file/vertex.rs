@@ -12,7 +12,7 @@ use super::tree::{Node, Value};
 const ID_CHARS_MAX: usize = 64;
 /// Inputs of one vertex: each is a channel for every pair of subtasks.
 const INPUTS_MAX: usize = 64;
-const KEYS: [&str; 8] = [
+pub(super) const KEYS: [&str; 8] = [
     "id",
     "source",
     "operator",
@@ -22,6 +22,7 @@ const KEYS: [&str; 8] = [
     "parallelism",
     "version",
 ];
+pub(super) const INPUT_KEYS: [&str; 3] = ["from", "partition", "by"];
 const KINDS: [VertexKind; 3] = [VertexKind::Source, VertexKind::Operator, VertexKind::Sink];
 const PARTITIONS: [(&str, Spread); 4] = [
     ("forward", Spread::Forward),
@@ -214,7 +215,7 @@ fn input<'n>(node: &'n Node, problems: &mut Problems) -> Option<RawInput<'n>> {
             by: Vec::new(),
         });
     }
-    let map = Fields::open(node, "an input", &["from", "partition", "by"], problems)?;
+    let map = Fields::open(node, "an input", &INPUT_KEYS, problems)?;
     let from_node = map.need("from", "an input", problems)?;
     let from = fields::text(from_node, "from", problems)?;
     let partition = map.get("partition");

@@ -9,7 +9,7 @@ use super::event_time::ReadsTime;
 use super::fields::{self, Fields};
 use super::tree::Node;
 
-const KEYS: [&str; 4] = ["tumbling", "time", "lateness", "idle-timeout"];
+pub(super) const KEYS: [&str; 4] = ["tumbling", "time", "lateness", "idle-timeout"];
 /// What a window adds to the output, in this order.
 const ADDED: [&str; 2] = ["window_start", "window_end"];
 

@@ -472,6 +472,14 @@ pub(crate) fn read_report(
     let task = wire::task_from(report.task.as_ref())?;
     let phase = match report.phase() {
         v1::TaskPhase::Unspecified => return None,
+        v1::TaskPhase::Deploying | v1::TaskPhase::Running | v1::TaskPhase::Finished
+            if report.stuck =>
+        {
+            Phase::Stuck {
+                cause: report.cause.clone(),
+                at,
+            }
+        }
         v1::TaskPhase::Deploying => Phase::Deploying,
         v1::TaskPhase::Running => Phase::Running,
         v1::TaskPhase::Finished => Phase::Finished,

@@ -27,6 +27,11 @@ pub(crate) enum Phase {
         at: Moment,
     },
     Canceled,
+    /// It was told to end and doesn't; it may still act.
+    Stuck {
+        cause: String,
+        at: Moment,
+    },
 }
 
 impl Phase {
@@ -42,6 +47,7 @@ impl Phase {
             Self::Finished => "finished",
             Self::Failed { .. } => "failed",
             Self::Canceled => "canceled",
+            Self::Stuck { .. } => "stuck",
         }
     }
 }

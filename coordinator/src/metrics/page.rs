@@ -10,6 +10,7 @@ use regent_state::model::{ArtefactState, Job, JobState};
 
 use super::{Counters, TABLE};
 use crate::api::documents;
+use crate::leader::seen::Phase;
 use crate::node::{Node, wall_ms};
 
 /// Jobs that have series of their own: the youngest ones. A page must stay small.
@@ -219,6 +220,12 @@ fn workers(page: &mut Page, node: &Node, machine: &Machine) {
         .filter(|worker| worker.present())
         .count();
     page.single("regent_jobmanager_numRegisteredTaskManagers", present);
+    let tasks = seen.workers.values().flat_map(|worker| {
+        let attempts = worker.tasks.values();
+        attempts.flat_map(BTreeMap::values)
+    });
+    let stuck = tasks.filter(|phase| matches!(phase, Phase::Stuck { .. }));
+    page.single("regent_tasks_stuck", stuck.count());
     let (all, free) = documents::slots(machine, &seen).totals();
     page.single("regent_jobmanager_taskSlotsTotal", all);
     page.single("regent_jobmanager_taskSlotsAvailable", free);

@@ -319,6 +319,13 @@ pub static TABLE: &[Metric] = &[
         "Workers with an open session.",
     ),
     metric(
+        "regent_tasks_stuck",
+        Gauge,
+        "",
+        "leader",
+        "Tasks that were told to end and don't; their slots aren't used again.",
+    ),
+    metric(
         "regent_jobmanager_numRunningJobs",
         Gauge,
         "",

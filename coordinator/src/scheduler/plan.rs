@@ -194,7 +194,8 @@ fn plan_drain(world: &World<'_>, slots: &Slots, facts: &Facts, attempt: &Attempt
 fn task_failed(facts: &Facts, attempt: &Attempt, failure: &TaskFailure) -> Command {
     let kind = match failure.kind.as_str() {
         "channel" => FailureKind::ChannelBroken,
-        "lease" => FailureKind::WorkerLost,
+        // A slot is lost, and the job can't help it.
+        "lease" | "stuck" => FailureKind::WorkerLost,
         "unrecoverable" => FailureKind::Unrecoverable,
         _ => FailureKind::TaskFailure,
     };

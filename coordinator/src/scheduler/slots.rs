@@ -11,7 +11,7 @@ use regent_state::model::Attempt;
 use regent_state::{JobGraph, Machine};
 
 use super::offers::{missing_offer, offers_all};
-use crate::leader::seen::{Seen, WorkerSeen};
+use crate::leader::seen::{Phase, Seen, WorkerSeen};
 use crate::wire::AttemptRef;
 
 /// The slots of all workers that have an open session.
@@ -25,6 +25,8 @@ struct Worker {
     slots: u32,
     address: String,
     used: BTreeSet<(AttemptRef, u32)>,
+    /// Those of them that hold a task which doesn't end.
+    stuck: BTreeSet<(AttemptRef, u32)>,
     /// Nothing new goes there.
     drained: bool,
 }
@@ -38,7 +40,9 @@ impl Worker {
         }
         let own = but.map_or(0, |job| {
             let (first, last) = AttemptRef::all_of(job).into_inner();
-            self.used.range((first, 0)..=(last, u32::MAX)).count()
+            let own = self.used.range((first, 0)..=(last, u32::MAX));
+            // A task that doesn't end gives its slot to nobody, its own job included.
+            own.filter(|slot| !self.stuck.contains(slot)).count()
         });
         let used = self.used.len() - own;
         self.slots
@@ -123,7 +127,14 @@ impl Slots {
         }
         let sum: u32 = free.values().sum();
         if sum < needed {
-            return Err(format!("not-enough-slots (needs {needed}, free {sum})"));
+            let stuck: usize = self.workers.values().map(|w| w.stuck.len()).sum();
+            let held = match stuck {
+                0 => String::new(),
+                stuck => format!("; {stuck} held by tasks that don't end"),
+            };
+            return Err(format!(
+                "not-enough-slots (needs {needed}, free {sum}{held})"
+            ));
         }
         Ok((0..needed)
             .filter_map(|slot| self.next_slot(&mut free, slot))
@@ -149,10 +160,17 @@ fn reported(worker: &WorkerSeen) -> Worker {
         let holding = tasks.iter().filter(|(_, phase)| !phase.ended());
         holding.map(|(task, _)| (*attempt, task.subtask))
     });
+    let stuck = worker.tasks.iter().flat_map(|(attempt, tasks)| {
+        let stuck = tasks
+            .iter()
+            .filter(|(_, phase)| matches!(phase, Phase::Stuck { .. }));
+        stuck.map(|(task, _)| (*attempt, task.subtask))
+    });
     Worker {
         slots: worker.slots,
         address: worker.data_address.clone(),
         used: held.collect(),
+        stuck: stuck.collect(),
         drained: false,
     }
 }
@@ -203,9 +221,16 @@ mod tests {
             slots: 6,
             address: String::new(),
             used: used.into(),
+            stuck: BTreeSet::new(),
         };
         let free = |job: u8| worker.free(Some(JobId([job; 16])));
         assert_eq!(worker.free(None), 2);
         assert_eq!([free(1), free(2), free(3), free(4)], [3, 4, 3, 2]);
+        let worker = Worker {
+            stuck: [(attempt(2, 9), u32::MAX)].into(),
+            ..worker
+        };
+        let own = worker.free(Some(JobId([2; 16])));
+        assert_eq!(own, 3, "a slot whose task doesn't end is nobody's");
     }
 }

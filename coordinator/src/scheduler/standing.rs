@@ -114,6 +114,13 @@ impl Tally {
             Some(Phase::Running) => {}
             Some(Phase::Finished) => self.finished += 1,
             Some(Phase::Canceled) => self.canceled.push((task, worker.clone())),
+            Some(Phase::Stuck { cause, at }) => self.failures.push(TaskFailure {
+                task,
+                worker: worker.clone(),
+                cause: cause.clone(),
+                kind: "stuck".to_owned(),
+                at: *at,
+            }),
             Some(Phase::Failed { cause, kind, at }) => self.failures.push(TaskFailure {
                 task,
                 worker: worker.clone(),

@@ -117,7 +117,8 @@ fn plain_delay_ms(strategy: &RestartStrategy, state: &mut RestartState, failed: 
                 _ => initial_backoff_ms.min(max_backoff_ms),
             };
             state.backoff_ms = Some(backoff_ms);
-            jittered(backoff_ms, jitter_permille, failed.jitter_permille)
+            // The highest backoff is a promise: jitter goes below it, never above.
+            jittered(backoff_ms, jitter_permille, failed.jitter_permille).min(max_backoff_ms)
         }
     }
 }
@@ -258,6 +259,24 @@ mod tests {
     }
 
     #[test]
+    fn jitter_never_goes_beyond_the_highest_backoff() {
+        let mut state = RestartState::default();
+        let mut delays = Vec::new();
+        for now_ms in 0..5 {
+            let failed = Failed {
+                jitter_permille: 1_000,
+                ..at(now_ms, TaskFailure)
+            };
+            let (after, verdict) = decide(&EXPONENTIAL, &state, failed);
+            state = after;
+            if let Verdict::Restart { due_ms } = verdict {
+                delays.push(due_ms - now_ms);
+            }
+        }
+        assert_eq!(delays, [1_100, 1_650, 2_475, 3_000, 3_000]);
+    }
+
+    #[test]
     fn an_unrecoverable_failure_fails_even_what_only_commits() {
         let failed = Failed {
             only_commits: true,
@@ -343,7 +362,8 @@ mod tests {
             prop_assert_eq!(end(&strategy, &failures), (0..own.len()).find(too_many));
         }
 
-        /// A backoff lies between its first value and its highest, give or take the jitter; it grows
+        /// A backoff lies between its first value and its highest, give or take the jitter, which never
+        /// goes beyond the highest; it grows
         /// by its factor while failures follow each other, and starts afresh after a stable time.
         #[test]
         fn exponential_delay_stays_within_its_bounds(
@@ -365,6 +385,7 @@ mod tests {
                 };
                 let delay_ms = due_ms - now_ms;
                 prop_assert!(delay_ms.abs_diff(plain_ms) <= plain_ms / 10, "{delay_ms} {plain_ms}");
+                prop_assert!(delay_ms <= 3_000, "{delay_ms} is beyond the highest");
                 // The same entry decides the same on every replica.
                 prop_assert_eq!(decide(&EXPONENTIAL, &state, failed), decide(&EXPONENTIAL, &state, failed));
             }

@@ -29,6 +29,7 @@ pub(crate) fn failed_reports(
         cause: cause.to_owned(),
         pending_transactions: 0,
         failure_kind: "task".to_owned(),
+        stuck: false,
     };
     tasks.map(report).collect()
 }

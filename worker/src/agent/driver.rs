@@ -225,9 +225,17 @@ impl Driver {
 
     fn heartbeat(&mut self, sequence: u64) {
         let metrics = self.parts.engine.metrics();
-        self.parts
-            .status
-            .update(|shown| shown.tasks.clone_from(&metrics));
+        let stuck = self.parts.engine.stuck() as u64;
+        self.parts.status.update(|shown| {
+            shown.tasks.clone_from(&metrics);
+            shown.stuck = stuck;
+        });
+        for report in self.parts.engine.newly_stuck() {
+            let task = report.task.as_ref().map(ToString::to_string);
+            tracing::error!(task, cause = report.cause, "task_stuck");
+            self.follow_ups
+                .push_back(Input::Engine(EngineEvent::Task(report)));
+        }
         self.send(Report::Heartbeat(Heartbeat { sequence, metrics }));
     }
 

@@ -16,6 +16,20 @@ pub static TABLE: &[Metric] = &[
         "Slots offered.",
     ),
     metric(
+        "regent_worker_slot_memory_bytes",
+        Gauge,
+        "worker",
+        "worker",
+        "What the tasks of a slot may hold: state, and rows that wait.",
+    ),
+    metric(
+        "regent_worker_tasks_stuck",
+        Gauge,
+        "worker",
+        "worker",
+        "Tasks that were told to end and don't; their slots aren't used again.",
+    ),
+    metric(
         "regent_worker_tasks",
         Gauge,
         "worker",
@@ -107,6 +121,48 @@ pub static TABLE: &[Metric] = &[
         "Rows skipped because they did not parse.",
     ),
     metric(
+        "regent_worker_task_records_late_total",
+        Counter,
+        "worker,job,vertex,subtask",
+        "worker",
+        "Rows dropped because their window was closed, or because they had no time.",
+    ),
+    metric(
+        "regent_worker_task_state_bytes",
+        Gauge,
+        "worker,job,vertex,subtask",
+        "worker",
+        "State held in memory.",
+    ),
+    metric(
+        "regent_worker_task_buffer_bytes",
+        Gauge,
+        "worker,job,vertex,subtask",
+        "worker",
+        "Rows that wait in the channels that the task fills.",
+    ),
+    metric(
+        "regent_worker_task_checkpoint_bytes",
+        Gauge,
+        "worker,job,vertex,subtask",
+        "worker",
+        "State in the latest checkpoint that the task acknowledged.",
+    ),
+    metric(
+        "regent_worker_task_checkpoint_duration_seconds",
+        Gauge,
+        "worker,job,vertex,subtask",
+        "worker",
+        "Time from that checkpoint's order to durable state.",
+    ),
+    metric(
+        "regent_worker_task_watermark_seconds",
+        Gauge,
+        "worker,job,vertex,subtask",
+        "worker",
+        "The task's watermark as a Unix time; absent before the first.",
+    ),
+    metric(
         "regent_worker_task_busy_ratio",
         Gauge,
         "worker,job,vertex,subtask",
@@ -130,7 +186,12 @@ pub static TABLE: &[Metric] = &[
 ];
 
 /// The page of this worker now.
-pub(super) fn page(worker_id: &str, slots: u32, lease_seconds: f64, now: &Snapshot) -> String {
+pub(super) fn page(
+    worker_id: &str,
+    (slots, slot_memory): (u32, u64),
+    lease_seconds: f64,
+    now: &Snapshot,
+) -> String {
     let mut page = Page::new(TABLE);
     let worker = format!("worker=\"{}\"", escaped(worker_id));
     let counters = now.counters;
@@ -140,6 +201,8 @@ pub(super) fn page(worker_id: &str, slots: u32, lease_seconds: f64, now: &Snapsh
         }
     };
     row("slots", f64::from(slots));
+    row("slot_memory_bytes", float(slot_memory));
+    row("tasks_stuck", float(now.stuck));
     row("tasks", float(now.tasks.len() as u64));
     row("registered", float(now.registered.into()));
     row("lease_remaining_seconds", lease_seconds);
@@ -158,11 +221,18 @@ pub(super) fn page(worker_id: &str, slots: u32, lease_seconds: f64, now: &Snapsh
 
 fn tasks(page: &mut Page, worker: &str, tasks: &[TaskMetrics]) {
     type Number = fn(&TaskMetrics) -> f64;
-    let columns: [(&str, Number); 7] = [
+    let columns: [(&str, Number); 12] = [
         ("records_in_total", |t| float(t.records_in)),
         ("records_out_total", |t| float(t.records_out)),
         ("bytes_out_total", |t| float(t.bytes_out)),
         ("records_skipped_total", |t| float(t.records_skipped)),
+        ("records_late_total", |t| float(t.records_late)),
+        ("state_bytes", |t| float(t.state_bytes)),
+        ("buffer_bytes", |t| float(t.buffer_bytes)),
+        ("checkpoint_bytes", |t| float(t.checkpoint_bytes)),
+        ("checkpoint_duration_seconds", |t| {
+            float(t.checkpoint_us) / 1e6
+        }),
         ("busy_ratio", |t| t.busy_ratio),
         ("backpressured_ratio", |t| t.backpressured_ratio),
         ("input_gap_seconds", |t| float(t.input_gap_us) / 1e6),
@@ -172,6 +242,10 @@ fn tasks(page: &mut Page, worker: &str, tasks: &[TaskMetrics]) {
         for task in tasks {
             page.sample(&labels(worker, task), number(task));
         }
+    }
+    page.family("regent_worker_task_watermark_seconds");
+    for task in tasks.iter().filter(|task| task.has_watermark) {
+        page.sample(&labels(worker, task), signed(task.watermark_ms) / 1e3);
     }
 }
 
@@ -184,6 +258,14 @@ fn labels(worker: &str, task: &TaskMetrics) -> String {
     };
     let (job, vertex) = (escaped(job), escaped(vertex));
     format!("{worker},job=\"{job}\",vertex=\"{vertex}\",subtask=\"{subtask}\"")
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "shown to people and graphs only"
+)]
+fn signed(value: i64) -> f64 {
+    value as f64
 }
 
 /// Prometheus numbers are floats; counts beyond 2^53 lose their last digits, which nobody reads.

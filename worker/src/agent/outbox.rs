@@ -203,10 +203,11 @@ pub(crate) fn is_active(report: &TaskReport) -> bool {
 fn progress(report: &TaskReport) -> u8 {
     match report.phase() {
         TaskPhase::Unspecified => 0,
+        TaskPhase::Failed | TaskPhase::Canceled => 5,
+        TaskPhase::Deploying | TaskPhase::Running | TaskPhase::Finished if report.stuck => 4,
         TaskPhase::Deploying => 1,
         TaskPhase::Running => 2,
         TaskPhase::Finished => 3,
-        TaskPhase::Failed | TaskPhase::Canceled => 4,
     }
 }
 

@@ -84,7 +84,8 @@ async fn serve(
     let (engine, events) = start_engine(config, &identity, own, &security, &lease)?;
     let guard = LeaseGuard::start(Arc::clone(&lease), engine.clone())
         .map_err(|_| WorkerError::Ended("lease guard"))?;
-    let status = Status::new(config.worker_id.clone(), config.slots, Arc::clone(&lease));
+    let slots = (config.slots, config.slot_memory);
+    let status = Status::new(config.worker_id.clone(), slots, Arc::clone(&lease));
     let status = Arc::new(status);
     status.update(|shown| shown.cluster_id.clone_from(&fence.cluster_id));
     let (view_sender, views) = mpsc::channel(64);
@@ -131,6 +132,8 @@ fn start_engine(
         worker_id: config.worker_id.clone(),
         incarnation: identity.incarnation,
         slots: config.slots,
+        slot_memory: config.slot_memory,
+        cancel_within: config.task_cancellation_timeout,
         files,
         authority: Arc::clone(lease) as _,
         threads,

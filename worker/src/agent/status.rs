@@ -26,6 +26,8 @@ pub(crate) struct Snapshot {
     pub(crate) counters: Counters,
     /// Reports that nobody was told.
     pub(crate) reports_dropped: u64,
+    /// Tasks that were told to end and don't.
+    pub(crate) stuck: u64,
     /// Of the latest heartbeat.
     pub(crate) tasks: Vec<TaskMetrics>,
 }
@@ -35,13 +37,18 @@ pub(crate) struct Snapshot {
 pub(crate) struct Status {
     worker_id: String,
     slots: u32,
+    slot_memory: u64,
     lease: Arc<Lease>,
     latest: Mutex<Snapshot>,
 }
 
 impl Status {
     /// Of this worker.
-    pub(crate) fn new(worker_id: String, slots: u32, lease: Arc<Lease>) -> Self {
+    pub(crate) fn new(
+        worker_id: String,
+        (slots, slot_memory): (u32, u64),
+        lease: Arc<Lease>,
+    ) -> Self {
         let started = Snapshot {
             stepped_at: boottime(),
             ..Snapshot::default()
@@ -49,6 +56,7 @@ impl Status {
         Self {
             worker_id,
             slots,
+            slot_memory,
             lease,
             latest: Mutex::new(started),
         }
@@ -82,7 +90,8 @@ impl Status {
     /// The metrics page, in Prometheus' text format.
     pub(crate) fn metrics(&self) -> String {
         let lease = self.lease.remaining().as_secs_f64();
-        metrics::page(&self.worker_id, self.slots, lease, &self.latest())
+        let slots = (self.slots, self.slot_memory);
+        metrics::page(&self.worker_id, slots, lease, &self.latest())
     }
 
     fn latest(&self) -> Snapshot {
@@ -101,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_page_names_every_number_once() {
-        let status = Status::new("tm-1".to_owned(), 4, Arc::default());
+        let status = Status::new("tm-1".to_owned(), (4, 1024), Arc::default());
         status.update(|snapshot| {
             snapshot.registered = true;
             snapshot.tasks = vec![TaskMetrics {
@@ -114,6 +123,9 @@ mod tests {
                     subtask: 1,
                 }),
                 records_in: 7,
+                records_late: 3,
+                checkpoint_us: 1_500_000,
+                state_bytes: 99,
                 ..TaskMetrics::default()
             }];
         });
@@ -125,13 +137,23 @@ mod tests {
         let task = "regent_worker_task_records_in_total\
                     {worker=\"tm-1\",job=\"ab\",vertex=\"v\",subtask=\"1\"} 7\n";
         assert!(page.contains(task), "{page}");
+        for (name, value) in [
+            ("records_late_total", "3"),
+            ("state_bytes", "99"),
+            ("checkpoint_duration_seconds", "1.5"),
+        ] {
+            let labels = "{worker=\"tm-1\",job=\"ab\",vertex=\"v\",subtask=\"1\"}";
+            let line = format!("regent_worker_task_{name}{labels} {value}\n");
+            assert!(page.contains(&line), "{line} in {page}");
+        }
+        assert!(page.contains("regent_worker_slot_memory_bytes{worker=\"tm-1\"} 1024\n"));
         assert_eq!(page.matches("# TYPE regent_worker_tasks ").count(), 1);
     }
 
     #[test]
     fn ready_needs_a_registration_and_a_lease() {
         let lease = Arc::new(Lease::default());
-        let status = Status::new("tm-1".to_owned(), 4, Arc::clone(&lease));
+        let status = Status::new("tm-1".to_owned(), (4, 1024), Arc::clone(&lease));
         assert!(status.is_live());
         status.update(|snapshot| snapshot.registered = true);
         assert!(status.is_registered() && !status.holds_lease());

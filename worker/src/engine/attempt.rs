@@ -6,15 +6,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use regent_protocol::units::format_duration;
 use regent_protocol::v1::{AttemptKey, Deploy, TaskPhase};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::channel::{CHANNEL_ELEMENTS, Element, OutputEdge, Outputs};
 use super::clock::EventClock;
 use super::effects::Effects;
 use super::error::TaskError;
 use super::exchange::{Connections, Export, ExportPoint, OPEN_WITHIN, TakeError};
-use super::ids::{AttemptId, ChannelId};
+use super::ids::{AttemptId, ChannelId, TaskId};
+use super::memory::SlotMemory;
 use super::orders::Orders;
 use super::partition::Partitioner;
 use super::plan::{LocalPlan, OutputPlan, TaskPlan};
@@ -25,9 +28,6 @@ use super::sources::ListingCache;
 use super::task::{self, Command, Context, Ends, InputEnd, Kill, TaskHandle};
 use super::{EngineConfig, EngineEvent};
 
-/// Tasks of older attempts get this long to end before a new attempt gives up.
-const OLDER_WITHIN: Duration = Duration::from_secs(20);
-
 /// The tasks of one attempt that belong on this worker.
 pub(crate) struct Attempt {
     id: AttemptId,
@@ -35,6 +35,8 @@ pub(crate) struct Attempt {
     tasks: Vec<TaskHandle>,
     exports: Mutex<HashMap<ChannelId, ExportPoint>>,
     orders: Arc<Orders>,
+    /// How long a task may take to end.
+    cancel_within: Duration,
     /// What the tasks start with, until they are started.
     ready: Mutex<Vec<(Arc<Context>, Ends)>>,
 }
@@ -63,10 +65,15 @@ impl Attempt {
         let order = Arc::new(order);
         let mut wiring = Wiring::default();
         let shared = Shared::new(&id, &order, plan, parts);
+        // A slot holds subtask i of every vertex.
+        let mut slots: HashMap<u32, Arc<SlotMemory>> = HashMap::new();
         let mut tasks = Vec::new();
         let mut ready = Vec::new();
         for planned in &plan.tasks {
-            let (handle, commands) = TaskHandle::new(planned.id.clone());
+            let slot = slots.entry(planned.id.subtask);
+            let slot = slot.or_insert_with(|| SlotMemory::new(parts.config.slot_memory));
+            let memory = slot.task(&planned.id.vertex);
+            let (handle, commands) = TaskHandle::new(planned.id.clone(), memory);
             let context = shared.context(planned, &handle);
             // Only to commit: no rows flow, so no channels are needed.
             let ends = if order.commit_only {
@@ -89,6 +96,7 @@ impl Attempt {
             tasks,
             exports: Mutex::new(wiring.exports),
             orders,
+            cancel_within: parts.config.cancel_within,
             ready: Mutex::new(ready),
         })
     }
@@ -105,19 +113,29 @@ impl Attempt {
         &self.orders
     }
 
-    /// Starts the tasks when those of older attempts have ended.
-    pub(crate) async fn start(self: Arc<Self>, older: Vec<Arc<Self>>) {
-        for attempt in &older {
+    /// Starts the tasks when those of older attempts have ended. One that doesn't end keeps its slot for
+    /// good: if the leader knew so, this attempt was placed beside it, else it is to be placed anew.
+    pub(crate) fn start(self: Arc<Self>, older: &[Arc<Self>]) -> impl Future<Output = ()> + use<> {
+        let tasks = older.iter().flat_map(|attempt| attempt.tasks());
+        let awaited = tasks.filter(|task| !task.is_given_up());
+        let awaited: Vec<_> = awaited.map(|t| (t.id.clone(), t.ended.clone())).collect();
+        for attempt in older {
             attempt.kill(&Kill::Cancel);
         }
+        self.start_after(awaited)
+    }
+
+    async fn start_after(self: Arc<Self>, awaited: Vec<(TaskId, CancellationToken)>) {
         let gone = async {
-            for attempt in &older {
-                attempt.ended().await;
+            for (_, ended) in &awaited {
+                ended.cancelled().await;
             }
         };
-        if tokio::time::timeout(OLDER_WITHIN, gone).await.is_err() {
-            let message = format!("an older attempt's tasks didn't end within {OLDER_WITHIN:?}");
-            self.kill(&Kill::Fail(TaskError::task(message)));
+        if tokio::time::timeout(self.cancel_within, gone)
+            .await
+            .is_err()
+        {
+            self.kill(&Kill::Fail(self.no_room(&awaited)));
         }
         let ready = std::mem::take(&mut *lock(&self.ready));
         for ((context, ends), handle) in ready.into_iter().zip(&self.tasks) {
@@ -130,6 +148,17 @@ impl Attempt {
         if let Some(attempt) = attempt.upgrade() {
             attempt.fail_unopened();
         }
+    }
+
+    /// Why this attempt can't begin: a task before it doesn't end.
+    fn no_room(&self, awaited: &[(TaskId, CancellationToken)]) -> TaskError {
+        let stuck = awaited.iter().find(|(_, ended)| !ended.is_cancelled());
+        let name = stuck.map_or_else(|| "a task".to_owned(), |(task, _)| task.to_string());
+        TaskError::Stuck(format!(
+            "{name} of an earlier attempt doesn't end within task-cancellation-timeout ({}), and its \
+             slot can't be used",
+            format_duration(self.cancel_within)
+        ))
     }
 
     /// A channel that nobody subscribed for by now is as good as broken.
@@ -235,6 +264,7 @@ impl<'a> Shared<'a> {
             connections: self.connections.clone(),
             status: handle.status.clone(),
             meter: handle.meter.clone(),
+            memory: handle.memory.clone(),
             kill: handle.kill.clone(),
             own: self.parts.config.own.clone(),
         }
@@ -254,7 +284,12 @@ impl Wiring {
         Ends {
             commands,
             inputs: Vec::new(),
-            outputs: Outputs::new(Vec::new(), handle.meter.clone(), None),
+            outputs: Outputs::new(
+                Vec::new(),
+                handle.meter.clone(),
+                handle.memory.clone(),
+                None,
+            ),
             delivered: Vec::new(),
         }
     }
@@ -283,7 +318,7 @@ impl Wiring {
         Ok(Ends {
             commands,
             inputs: Vec::new(),
-            outputs: Outputs::new(edges, handle.meter.clone(), clock),
+            outputs: Outputs::new(edges, handle.meter.clone(), handle.memory.clone(), clock),
             delivered,
         })
     }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::align::Alignment;
 use super::clock::EventClock;
 use super::error::TaskError;
+use super::memory::{Charge, TaskMemory};
 use super::meter::{Activity, Meter};
 use super::partition::Partitioner;
 use super::schema::row_bytes;
@@ -55,7 +56,8 @@ pub(crate) struct Barrier {
 /// What travels on a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Element {
-    Batch(RecordBatch),
+    /// The charge is dropped when the rows don't wait any more.
+    Batch(RecordBatch, Charge),
     Barrier(Barrier),
     /// Microseconds; no row with an earlier time follows.
     Watermark(i64),
@@ -125,6 +127,7 @@ pub(crate) struct OutputEdge {
 pub(crate) struct Outputs {
     edges: Vec<OutputEdge>,
     meter: Arc<Meter>,
+    memory: Arc<TaskMemory>,
     split: Vec<(usize, RecordBatch)>,
     /// If this task brings watermarks forth itself.
     clock: Option<EventClock>,
@@ -134,11 +137,13 @@ impl Outputs {
     pub(crate) fn new(
         edges: Vec<OutputEdge>,
         meter: Arc<Meter>,
+        memory: Arc<TaskMemory>,
         clock: Option<EventClock>,
     ) -> Self {
         Self {
             edges,
             meter,
+            memory,
             split: Vec::new(),
             clock,
         }
@@ -146,14 +151,18 @@ impl Outputs {
 
     /// Sends a batch along every edge, waiting for room.
     pub(crate) async fn batch(&mut self, batch: RecordBatch) -> Result<(), TaskError> {
-        self.meter.output(batch.num_rows(), row_bytes(&batch));
+        let bytes = row_bytes(&batch);
+        self.meter.output(batch.num_rows(), bytes);
         let watermark = self.clock.as_mut().and_then(|clock| clock.observe(&batch));
         for edge in &mut self.edges {
             let targets = edge.targets.len();
             edge.partitioner
                 .split(batch.clone(), targets, &mut self.split)?;
+            // One charge for all parts: they are dealt with at much the same time.
+            let charge = self.memory.charge(bytes);
             for (target, part) in self.split.drain(..) {
-                send(&edge.targets[target], Element::Batch(part), &self.meter).await;
+                let element = Element::Batch(part, charge.clone());
+                send(&edge.targets[target], element, &self.meter, &self.memory).await;
             }
         }
         if let Some(micros) = watermark {
@@ -197,13 +206,51 @@ impl Outputs {
     pub(crate) async fn broadcast(&mut self, element: Element) {
         for edge in &self.edges {
             for target in &edge.targets {
-                send(target, element.clone(), &self.meter).await;
+                put(target, element.clone(), &self.meter).await;
             }
         }
     }
 }
 
-async fn send(target: &mpsc::Sender<Element>, element: Element, meter: &Meter) {
+/// Sends rows, waiting for room in the channel and in the slot's memory.
+async fn send(
+    target: &mpsc::Sender<Element>,
+    element: Element,
+    meter: &Meter,
+    memory: &TaskMemory,
+) {
+    if !memory.is_full() {
+        return put(target, element, meter).await;
+    }
+    meter.enter(Activity::Backpressured);
+    if !put_rows(target, element, memory).await {
+        meter.enter(Activity::Idle);
+        peer_gone().await;
+    }
+    meter.enter(Activity::Busy);
+}
+
+/// Puts rows into a channel; while the slot's memory is full, only when the channel is empty. False if
+/// nobody takes them any more.
+pub(crate) async fn put_rows(
+    target: &mpsc::Sender<Element>,
+    element: Element,
+    memory: &TaskMemory,
+) -> bool {
+    if !memory.is_full() {
+        return target.send(element).await.is_ok();
+    }
+    let Ok(mut room) = target.reserve_many(target.max_capacity()).await else {
+        return false;
+    };
+    if let Some(first) = room.next() {
+        first.send(element);
+    }
+    true
+}
+
+/// Sends an element, waiting for room.
+async fn put(target: &mpsc::Sender<Element>, element: Element, meter: &Meter) {
     let element = match target.try_send(element) {
         Ok(()) => return,
         Err(TrySendError::Full(element)) => element,
@@ -252,6 +299,28 @@ mod tests {
         assert_eq!(order, [0, 2]);
         alignment.cancel();
         assert_eq!(inputs.next(&alignment).await.0, 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_slot_leaves_each_channel_one_batch() {
+        use crate::engine::memory::SlotMemory;
+        let memory = SlotMemory::new(100).task("v");
+        let (sender, mut receiver) = mpsc::channel(CHANNEL_ELEMENTS);
+        let meter = Meter::default();
+        let rows = RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
+        let send_one = || {
+            let element = Element::Batch(rows.clone(), memory.charge(60));
+            send(&sender, element, &meter, &memory).now_or_never()
+        };
+        assert!(send_one().is_some(), "there is room");
+        assert!(send_one().is_none(), "120 of 100 bytes, and one waits");
+        receiver.recv().await.unwrap();
+        assert!(send_one().is_some(), "the channel is empty");
+        memory.hold(100).unwrap();
+        receiver.recv().await.unwrap();
+        assert!(send_one().is_some(), "state alone never stops the flow");
+        assert!(send_one().is_none());
+        assert!(put(&sender, Element::End, &meter).now_or_never().is_some());
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ pub(crate) enum TaskError {
     /// State could not be restored.
     #[error("{0}")]
     Restore(String),
+    /// A task of an earlier attempt doesn't end, so its slot can't be used.
+    #[error("{0}")]
+    Stuck(String),
     /// The worker's lease is over, so nothing may be done any more.
     #[error("the worker's lease is over")]
     Lease,
@@ -27,6 +30,7 @@ impl TaskError {
             Self::Task(_) => "task",
             Self::Channel(_) => "channel",
             Self::Restore(_) => "restore",
+            Self::Stuck(_) => "stuck",
             Self::Lease => "lease",
         }
     }

@@ -10,6 +10,7 @@ use regent_protocol::v1::{Barrier as WireBarrier, EndOfInput, Frame, IdleInput, 
 
 use super::channel::{Barrier, BarrierKind, Element};
 use super::error::TaskError;
+use super::memory::Charge;
 use super::schema::row_bytes;
 
 /// Larger batches are cut before they are sent.
@@ -22,7 +23,7 @@ pub(crate) const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) fn encode(element: Element) -> Result<Vec<Frame>, TaskError> {
     let one = |frame| Ok(vec![Frame { frame: Some(frame) }]);
     match element {
-        Element::Batch(batch) => encode_batch(&batch),
+        Element::Batch(batch, _) => encode_batch(&batch),
         Element::Barrier(barrier) => one(frame::Frame::Barrier(WireBarrier {
             checkpoint_id: barrier.id,
             kind: barrier.kind.name().to_owned(),
@@ -53,7 +54,9 @@ fn encode_batch(batch: &RecordBatch) -> Result<Vec<Frame>, TaskError> {
 /// The element of a frame. Whatever the bytes are, a wrong one is an error of the channel.
 pub(crate) fn decode(frame: Frame) -> Result<Element, TaskError> {
     match frame.frame {
-        Some(frame::Frame::Batch(bytes)) => decode_batch(bytes).map(Element::Batch),
+        Some(frame::Frame::Batch(bytes)) => {
+            decode_batch(bytes).map(|rows| Element::Batch(rows, Charge::default()))
+        }
         Some(frame::Frame::Barrier(barrier)) => {
             let kind = BarrierKind::parse(&barrier.kind);
             let kind = kind.ok_or_else(|| bad(&format!("barrier kind {:?}", barrier.kind)))?;
@@ -134,18 +137,18 @@ mod tests {
         }
         let slice = batch(100, 3).slice(10, 50);
         assert_eq!(
-            round_trip(Element::Batch(slice.clone())),
-            [Element::Batch(slice)]
+            round_trip(Element::Batch(slice.clone(), Charge::default())),
+            [Element::Batch(slice, Charge::default())]
         );
     }
 
     #[test]
     fn large_batches_are_cut() {
         let whole = batch(3000, 9000);
-        let parts: Vec<RecordBatch> = round_trip(Element::Batch(whole.clone()))
+        let parts: Vec<RecordBatch> = round_trip(Element::Batch(whole.clone(), Charge::default()))
             .into_iter()
             .map(|element| match element {
-                Element::Batch(batch) => batch,
+                Element::Batch(batch, _) => batch,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -156,7 +159,7 @@ mod tests {
     proptest! {
         #[test]
         fn damaged_bytes_are_an_error(flip in 0usize..2000, cut in 0usize..2000) {
-            let frames = encode(Element::Batch(batch(20, 4))).unwrap();
+            let frames = encode(Element::Batch(batch(20, 4), Charge::default())).unwrap();
             let Some(frame::Frame::Batch(bytes)) = frames[0].frame.clone() else {
                 panic!("no batch");
             };

@@ -2,7 +2,7 @@
 //! each batch; nothing is locked.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use regent_protocol::v1::TaskMetrics;
 
@@ -34,6 +34,8 @@ pub(crate) struct Meter {
     input_at: AtomicU64,
     /// The longest wait between two inputs since a reader came last, in nanoseconds.
     input_gap: AtomicU64,
+    /// Of the latest checkpoint that was acknowledged: id, bytes, microseconds.
+    checkpoint: [AtomicU64; 3],
     activity: AtomicU8,
     /// Nanoseconds since `began` at which the present activity began.
     since: AtomicU64,
@@ -59,6 +61,7 @@ impl Default for Meter {
             watermark_us: AtomicI64::new(NO_WATERMARK),
             input_at: AtomicU64::new(0),
             input_gap: AtomicU64::new(0),
+            checkpoint: Default::default(),
             activity: AtomicU8::new(Activity::Idle as u8),
             since: AtomicU64::new(0),
             spent: Default::default(),
@@ -93,6 +96,14 @@ impl Meter {
 
     pub(crate) fn watermark(&self, micros: i64) {
         self.watermark_us.store(micros, Relaxed);
+    }
+
+    /// A checkpoint was acknowledged. Read field by field: a reader may see two of them mixed once.
+    pub(crate) fn checkpoint(&self, id: u64, bytes: u64, took: Duration) {
+        let figures = [id, bytes, took.as_micros() as u64];
+        for (cell, figure) in self.checkpoint.iter().zip(figures) {
+            cell.store(figure, Relaxed);
+        }
     }
 
     /// The task turns to something else.
@@ -133,6 +144,10 @@ impl Meter {
         metrics.input_gap_us = self.input_gap.swap(0, Relaxed) / 1_000;
         metrics.records_skipped = self.skipped.load(Relaxed);
         metrics.records_late = self.late.load(Relaxed);
+        let [id, bytes, micros] = self.checkpoint.each_ref().map(|cell| cell.load(Relaxed));
+        metrics.checkpoint_id = id;
+        metrics.checkpoint_bytes = bytes;
+        metrics.checkpoint_us = micros;
         let watermark = self.watermark_us.load(Relaxed);
         metrics.has_watermark = watermark != NO_WATERMARK;
         if metrics.has_watermark {
@@ -162,6 +177,7 @@ mod tests {
         meter.skipped(2);
         meter.late(1);
         meter.watermark(1_500_000);
+        meter.checkpoint(7, 300, Duration::from_millis(2));
         meter.enter(Activity::Busy);
         meter.enter(Activity::Backpressured);
         let (mut seen, mut metrics) = (Seen::default(), TaskMetrics::default());
@@ -174,6 +190,8 @@ mod tests {
         assert_eq!((metrics.records_in, metrics.records_out), (5, 3));
         assert_eq!((metrics.bytes_out, metrics.records_skipped), (24, 2));
         assert_eq!(metrics.records_late, 1);
+        assert_eq!((metrics.checkpoint_id, metrics.checkpoint_bytes), (7, 300));
+        assert_eq!(metrics.checkpoint_us, 2_000);
         assert_eq!((metrics.has_watermark, metrics.watermark_ms), (true, 1500));
         assert!(metrics.backpressured_ratio > 0.9, "{metrics:?}");
         assert!(metrics.busy_ratio < 0.1, "{metrics:?}");

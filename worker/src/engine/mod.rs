@@ -17,6 +17,7 @@ mod frame;
 mod ids;
 mod inspect;
 mod keys;
+mod memory;
 mod meter;
 mod operators;
 mod orders;
@@ -35,6 +36,7 @@ mod timestamp;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use regent_protocol::v1::data_plane_server::DataPlaneServer;
 use regent_protocol::v1::{
@@ -52,17 +54,18 @@ pub use store::{CheckpointFiles, StoreError};
 
 pub(crate) use effects::Effects;
 pub(crate) use error::TaskError;
+pub(crate) use ids::AttemptId;
 pub(crate) use keys::{KeyDecoder, Keys, group_of};
 pub(crate) use operators::{Operator, OperatorState};
 pub(crate) use own::restored_of;
 pub(crate) use partition::Partitioner;
 pub(crate) use schema::arrow_type;
+pub(crate) use sinks::ledger::Ledger;
 pub(crate) use sinks::{Committed, Sink, SinkState};
 pub(crate) use sources::{Source, SourceStep};
 pub(crate) use task::panic_text;
 
 use attempt::{Attempt, Parts};
-use ids::AttemptId;
 use registry::{Added, Registry};
 use task::{Command, Kill};
 
@@ -102,6 +105,10 @@ pub struct EngineConfig {
     pub incarnation: u64,
     /// Slots of the worker; a deployment that names more of them is refused.
     pub slots: u32,
+    /// Bytes that a slot's tasks may keep as state and let wait in their channels.
+    pub slot_memory: u64,
+    /// A task that was told to end and hasn't after this time is reported as stuck.
+    pub cancel_within: Duration,
     /// Where checkpoint files go.
     pub files: Arc<dyn CheckpointFiles>,
     /// The lease.
@@ -120,6 +127,8 @@ impl fmt::Debug for EngineConfig {
             .field("worker_id", &self.worker_id)
             .field("incarnation", &self.incarnation)
             .field("slots", &self.slots)
+            .field("slot_memory", &self.slot_memory)
+            .field("cancel_within", &self.cancel_within)
             .field("threads", &self.threads)
             .field("own", &self.own)
             .finish_non_exhaustive()
@@ -262,7 +271,7 @@ impl Engine {
             Added::Stale(later) => Err(format!("{later} is later and known here")),
             Added::New { attempt, older } => {
                 tracing::info!(attempt = %id, tasks = plan.tasks.len(), "deploying");
-                self.runtime.handle().spawn(attempt.start(older));
+                self.runtime.handle().spawn(attempt.start(&older));
                 Ok(())
             }
         }
@@ -343,9 +352,32 @@ impl Engine {
         let mut reports = Vec::new();
         for attempt in self.shared.registry.all() {
             let tasks = attempt.tasks().iter();
-            reports.extend(tasks.map(|task| task.status.report(attempt.key(), &task.id)));
+            let within = self.shared.config.cancel_within;
+            reports.extend(tasks.map(|task| task.report(attempt.key(), within)));
         }
         reports
+    }
+
+    /// Tasks that have become stuck since the last call: they were told to end, and their code doesn't
+    /// come back.
+    #[must_use]
+    pub fn newly_stuck(&self) -> Vec<TaskReport> {
+        let within = self.shared.config.cancel_within;
+        let mut reports = Vec::new();
+        for attempt in self.shared.registry.all() {
+            let tasks = attempt.tasks().iter();
+            reports.extend(tasks.filter_map(|task| task.newly_stuck(attempt.key(), within)));
+        }
+        reports
+    }
+
+    /// How many tasks are stuck now.
+    #[must_use]
+    pub fn stuck(&self) -> usize {
+        let within = self.shared.config.cancel_within;
+        let attempts = self.shared.registry.all();
+        let tasks = attempts.iter().flat_map(|attempt| attempt.tasks());
+        tasks.filter(|task| task.is_stuck(within)).count()
     }
 
     /// Lets go of attempts whose tasks here have all ended; others are kept.

@@ -2,17 +2,18 @@
 //! submitted. What the code may do is `crate::own`'s.
 
 use regent_protocol::spec::OwnSpec;
-use regent_protocol::v1::{Column, OwnDescription, OwnVertex, TaskState, VertexPlan};
+use regent_protocol::v1::{Column, OwnDescription, OwnVertex, TaskState, Transaction, VertexPlan};
 
 use super::effects::Effects;
 use super::error::TaskError;
+use super::ids::AttemptId;
 use super::operators::{Operator, config};
 use super::restore::{Share, cut};
 use super::sinks::Sink;
 use super::sources::Source;
 use crate::own::{
-    Columns, Described, Entry, Make, Registry, Restored, RunningOperator, RunningSink,
-    RunningSource, Schemas, Setup, SetupParts, describe as ask, wall_clock,
+    Beginning, Columns, Described, Entry, Make, Registry, Restored, RunningOperator, RunningSink,
+    RunningSource, RunningTwoPhase, Schemas, Setup, SetupParts, describe as ask, wall_clock,
 };
 
 /// What a subtask starts from, beside its plan.
@@ -21,6 +22,9 @@ pub(crate) struct OwnStart<'a> {
     /// Columns of the input; empty for a source.
     pub(crate) input: &'a [Column],
     pub(crate) share: Option<Share>,
+    pub(crate) attempt: &'a AttemptId,
+    /// The checkpoint restored from; 0: none.
+    pub(crate) restored: u64,
     pub(crate) effects: &'a Effects,
 }
 
@@ -56,16 +60,29 @@ pub(crate) fn build(
         key: keyed.map(|edge| edge.by.clone()).unwrap_or_default(),
     };
     let schemas = Schemas::new(failing(Columns::of_wire(&plan.columns))?);
-    let restored = start
-        .share
-        .map(|share| restored(share, start.subtask, plan.parallelism));
+    let mut share = start.share;
+    let mut taken = |of: fn(&mut Share) -> &mut Vec<Transaction>| {
+        share
+            .as_mut()
+            .map(|s| std::mem::take(of(s)))
+            .unwrap_or_default()
+    };
+    let beginning = Beginning {
+        attempt: start.attempt.clone(),
+        vertex: plan.id.as_str().into(),
+        subtask: start.subtask,
+        restored: start.restored,
+        mine: taken(|share| &mut share.transactions),
+        listed: taken(|share| &mut share.listed),
+    };
+    let restored = share.map(|share| restored(share, start.subtask, plan.parallelism));
     let setup = Setup::new(parts, restored).map_err(restoring)?;
-    run(entry, setup, schemas, start.effects)
+    run(entry, (setup, beginning), schemas, start.effects)
 }
 
 fn run(
     entry: &Entry,
-    setup: Setup,
+    (setup, beginning): (Setup, Beginning),
     schemas: Schemas,
     effects: &Effects,
 ) -> Result<Running, TaskError> {
@@ -83,7 +100,46 @@ fn run(
             let sink = RunningSink::start(setup, effects.clone(), new);
             Running::Sink(Box::new(failing(sink)?))
         }
+        Make::TwoPhase(new) => {
+            let sink = RunningTwoPhase::start(setup, effects.clone(), beginning, new);
+            Running::Sink(Box::new(failing(sink)?))
+        }
     })
+}
+
+/// A two-phase sink that only commits: nothing runs, and nothing is restored but what is listed.
+pub(crate) fn build_to_commit(
+    registry: &Registry,
+    plan: &VertexPlan,
+    beginning: Beginning,
+    (input, effects): (&[Column], &Effects),
+) -> Result<RunningTwoPhase, TaskError> {
+    let spec: OwnSpec = config(plan)?;
+    let (name, version) = (&plan.operator, spec.version);
+    let entry = registry.find(&plan.kind, name);
+    let entry = entry.filter(|entry| entry.version == version);
+    let Some(Make::TwoPhase(new)) = entry.map(|entry| &entry.make) else {
+        let message =
+            format!("this worker has no sink {name} {version} that commits in two phases");
+        return Err(TaskError::task(message));
+    };
+    let parts = SetupParts {
+        vertex: plan.id.clone(),
+        what: format!("sink {name}"),
+        version,
+        subtask: 0,
+        parallelism: plan.parallelism,
+        with: spec.with,
+        input: failing(Columns::of_wire(input))?,
+        key: Vec::new(),
+    };
+    let setup = failing(Setup::new(parts, None))?;
+    failing(RunningTwoPhase::start(
+        setup,
+        effects.clone(),
+        beginning,
+        new,
+    ))
 }
 
 /// A subtask's part of the states of all former subtasks.
@@ -135,6 +191,7 @@ pub(crate) fn describe(registry: &Registry, vertex: &OwnVertex) -> OwnDescriptio
         columns: found.columns.to_wire(),
         bounded: found.bounded,
         zombie_safe: found.zombie_safe,
+        two_phase: found.two_phase,
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Share {
     pub(crate) key_groups: Vec<KeyGroupState>,
     /// To be committed before rows flow.
     pub(crate) transactions: Vec<Transaction>,
+    /// All that are listed for the vertex.
+    pub(crate) listed: Vec<Transaction>,
     /// Version of the code that wrote the state; 0 if that isn't known.
     pub(crate) version: u32,
 }
@@ -113,6 +115,7 @@ impl Checkpoint {
         if self.restore.foreign {
             // What another run wrote is committed, and doesn't count as this run's output.
             share.transactions.clear();
+            share.listed.clear();
             if vertex.kind == "sink" {
                 share.items.clear();
             }
@@ -136,14 +139,15 @@ impl Checkpoint {
         Ok(states)
     }
 
-    /// Every transaction that the checkpoint lists.
-    pub(crate) async fn transactions(&self) -> Result<Vec<Transaction>, TaskError> {
+    /// Every transaction that the checkpoint lists, by vertex.
+    pub(crate) async fn transactions(&self) -> Result<Vec<(String, Vec<Transaction>)>, TaskError> {
         let metadata = self.metadata().await?;
         let mut all = Vec::new();
         for vertex in &metadata.vertices {
             if vertex.subtasks.iter().any(|s| s.transactions > 0) {
                 let states = self.read_states(vertex).await?;
-                all.extend(states.iter().flat_map(|s| s.transactions.iter().cloned()));
+                let listed = states.iter().flat_map(|s| s.transactions.iter().cloned());
+                all.push((vertex.vertex.clone(), listed.collect()));
             }
         }
         Ok(all)
@@ -255,7 +259,7 @@ fn check(
 pub(crate) fn cut(states: &[TaskState], subtask: u32, parallelism: u32) -> Share {
     let mine = groups_of(subtask, parallelism);
     let groups = states.iter().flat_map(|s| &s.key_groups);
-    let transactions = states.iter().flat_map(|s| &s.transactions);
+    let transactions = || states.iter().flat_map(|s| &s.transactions);
     let turn = |at: usize| at as u32 % parallelism == subtask;
     Share {
         items: states
@@ -266,11 +270,12 @@ pub(crate) fn cut(states: &[TaskState], subtask: u32, parallelism: u32) -> Share
             .filter(|g| mine.contains(&g.group))
             .cloned()
             .collect(),
-        transactions: transactions
+        transactions: transactions()
             .enumerate()
             .filter(|(at, _)| turn(*at))
             .map(|(_, t)| t.clone())
             .collect(),
+        listed: transactions().cloned().collect(),
         version: 0,
     }
 }

@@ -20,6 +20,13 @@ use crate::engine::{KeyDecoder, Keys, group_of};
 /// Keys without state are let go of when there are this many, and twice what was left then.
 const SWEEP_MIN: usize = 4096;
 
+/// State is measured anew when this many rows have come, and so many for each key that there was the
+/// last time: writing it then costs a small part of what the rows did.
+const MEASURE_ROWS_MIN: u64 = 65_536;
+const MEASURE_ROWS_PER_KEY: u64 = 16;
+/// A timer and its place in the tree.
+const TIMER_BYTES: usize = 32;
+
 /// A key that has a slot.
 struct Key {
     hash: u64,
@@ -37,6 +44,13 @@ pub(crate) struct KeySpace {
     keys: Vec<Option<Key>>,
     free: Vec<u32>,
     sweep_at: usize,
+    /// Bytes of all keys.
+    key_bytes: usize,
+    /// What values hold beside themselves, when it was measured last: their bytes in a checkpoint.
+    deep_bytes: u64,
+    /// Rows since then, and how many make it due again.
+    unmeasured: u64,
+    measure_after: u64,
     /// Slots of the rows of the present batch.
     slots: Vec<u32>,
     cells: Vec<Arc<dyn Cells>>,
@@ -61,6 +75,10 @@ impl KeySpace {
             keys: Vec::new(),
             free: Vec::new(),
             sweep_at: SWEEP_MIN,
+            key_bytes: 0,
+            deep_bytes: 0,
+            unmeasured: 0,
+            measure_after: MEASURE_ROWS_MIN,
             slots: Vec::new(),
             cells: Vec::new(),
             timers: Timers::default(),
@@ -81,9 +99,52 @@ impl KeySpace {
         for row in 0..self.encoder.hashes().len() {
             let hash = self.encoder.hashes()[row];
             let key = self.encoder.key(row);
+            let before = self.table.len();
             let slot = slot(&mut self.table, &mut self.keys, &mut self.free, hash, key)?;
+            if self.table.len() > before {
+                self.key_bytes += key.len();
+            }
             self.slots.push(slot);
         }
+        self.unmeasured += self.slots.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes in memory: exact for keys and what is of one size, as measured last for the rest.
+    pub(crate) fn bytes(&self) -> u64 {
+        let keys = self.keys.capacity() * size_of::<Option<Key>>() + self.key_bytes;
+        let table = self.table.capacity() * 5 + self.free.capacity() * 4;
+        let timers = self.timers.len() * TIMER_BYTES;
+        let flat: u64 = self.cells.iter().map(|cells| cells.bytes()).sum();
+        (keys + table + timers) as u64 + flat + self.deep_bytes
+    }
+
+    /// Measures what values hold beside themselves, if enough has come since the last time.
+    pub(crate) fn measure_if_due(&mut self) -> Result<()> {
+        if self.unmeasured < self.measure_after {
+            return Ok(());
+        }
+        self.measure()
+    }
+
+    fn measured(&mut self, bytes: u64) {
+        let keys = self.table.len() as u64;
+        self.deep_bytes = bytes;
+        self.unmeasured = 0;
+        self.measure_after = MEASURE_ROWS_MIN.max(MEASURE_ROWS_PER_KEY * keys);
+    }
+
+    fn measure(&mut self) -> Result<()> {
+        let mut bytes = 0;
+        let mut scratch = Vec::new();
+        for cells in self.cells.iter().filter(|cells| cells.is_deep()) {
+            for slot in 0..self.keys.len() {
+                scratch.clear();
+                cells.encode(slot as u32, &mut scratch)?;
+                bytes += scratch.len() as u64;
+            }
+        }
+        self.measured(bytes);
         Ok(())
     }
 
@@ -115,12 +176,15 @@ impl KeySpace {
             keys,
             free,
             cells,
+            key_bytes,
             ..
         } = self;
         table.retain(|slot| {
             let held = kept[*slot as usize] || cells.iter().any(|cells| !cells.is_empty(*slot));
             if !held {
-                keys[*slot as usize] = None;
+                if let Some(key) = keys[*slot as usize].take() {
+                    *key_bytes -= key.bytes.len();
+                }
                 free.push(*slot);
             }
             held
@@ -132,6 +196,7 @@ impl KeySpace {
     pub(crate) fn clear(&mut self) {
         self.timers.clear();
         self.cells.iter().for_each(|cells| cells.clear());
+        self.deep_bytes = 0;
         self.sweep();
     }
 
@@ -157,6 +222,10 @@ impl KeySpace {
                 }
                 self.write_entry(slot, key, of_key, group)?;
             }
+        }
+        if self.cells.iter().any(|cells| cells.is_deep()) {
+            let bytes = groups.iter().map(|bytes| bytes.len() as u64).sum();
+            self.measured(bytes);
         }
         let filled = (0..).zip(groups).filter(|(_, bytes)| !bytes.is_empty());
         let state = |(group, bytes): (u32, Vec<u8>)| KeyGroupState {
@@ -191,7 +260,9 @@ impl KeySpace {
     /// Takes over a key group; its values wait until their states are declared.
     pub(crate) fn restore(&mut self, group: &KeyGroupState, found: &mut Undeclared) -> Result<()> {
         let (names, entries) = entries::read_group(group.entries.clone())?;
+        self.deep_bytes += group.entries.len() as u64;
         for entry in entries {
+            self.key_bytes += entry.key.len();
             let hash = xxh3_64(&entry.key);
             let (keys, free) = (&mut self.keys, &mut self.free);
             let slot = slot(&mut self.table, keys, free, hash, &entry.key)?;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bytes::Bytes;
@@ -14,27 +15,42 @@ use super::{Datum, Result, entries};
 pub(crate) trait Listed: Send + Sync {
     fn encode(&self, out: &mut Vec<Bytes>) -> Result<()>;
     fn clear(&self);
+    /// Bytes in memory; what items hold beside themselves by the last time that they were written.
+    fn bytes(&self) -> u64;
 }
 
 struct Shared<T> {
     name: String,
     items: Mutex<Vec<T>>,
+    written: AtomicU64,
 }
 
 impl<T: Datum> Listed for Shared<T> {
     fn encode(&self, out: &mut Vec<Bytes>) -> Result<()> {
         let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = 0;
         for item in items.iter() {
             let mut bytes = entries::begin_item(&self.name);
             write(&self.name, item, &mut bytes)?;
+            written += bytes.len() as u64;
             out.push(bytes.into());
         }
+        self.written.store(written, Relaxed);
         Ok(())
     }
 
     fn clear(&self) {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         items.clear();
+    }
+
+    fn bytes(&self) -> u64 {
+        let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let beside = match std::mem::needs_drop::<T>() {
+            true => self.written.load(Relaxed),
+            false => 0,
+        };
+        (items.capacity() * size_of::<T>()) as u64 + beside
     }
 }
 
@@ -49,6 +65,7 @@ impl<T: Datum> ListState<T> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             items: Mutex::new(items?),
+            written: AtomicU64::new(restored.iter().map(|bytes| bytes.len() as u64).sum()),
         });
         let listed = shared.clone();
         Ok((Self { shared }, listed))

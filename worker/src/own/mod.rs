@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`Registry`] | names of one's own and how they are built |
 //! | [`Setup`] | what one subtask is told before its first row, and where it declares its state |
-//! | [`Operator`], [`Source`], [`Sink`] | what users write |
+//! | [`Operator`], [`Source`], [`Sink`], [`TwoPhaseSink`] | what users write |
 //! | [`ValueState`], [`MapState`], [`ListState`] | state that checkpoints keep |
 //! | [`Rows`], [`Due`], [`Output`] | rows with their keys, timers that are due, what goes out |
 //! | [`testing`] | one operator without a cluster |
@@ -12,6 +12,7 @@
 //! State lies in memory and is kept by key group, so that it can be taken over at any parallelism
 //! (`docs/protocol.md` §7). Threads, channels, barriers and where checkpoints go are the engine's.
 
+mod blame;
 mod columns;
 mod entries;
 mod keyspace;
@@ -25,9 +26,11 @@ mod source;
 mod state;
 pub mod testing;
 mod timers;
+mod two_phase;
 
 /// What batches are made of: this is the version of Arrow that the engine runs.
 pub use ::arrow;
+pub use blame::blamed;
 pub use columns::{ColumnType, Columns};
 pub use list::{Items, ListState};
 pub use operator::Operator;
@@ -38,13 +41,16 @@ pub use sink::Sink;
 pub use source::{Next, Source};
 pub use state::{MapState, Maps, ValueState, Values};
 pub use timers::{Clock, END_OF_INPUT};
+pub use two_phase::{Abandoned, TransactionId, TwoPhaseSink};
 
+pub(crate) use blame::within;
 pub(crate) use operator::{RunningOperator, wall_clock};
 pub(crate) use registry::{Described, Entry, Make, describe};
 pub(crate) use rows::Schemas;
 pub(crate) use setup::{Restored, SetupParts};
 pub(crate) use sink::RunningSink;
 pub(crate) use source::RunningSource;
+pub(crate) use two_phase::{Beginning, RunningTwoPhase};
 
 /// Any error: `?` turns what libraries answer into one, and text becomes one by `.into()`.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

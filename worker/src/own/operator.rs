@@ -157,7 +157,11 @@ impl RunningOperator {
             now: (self.now)(),
             watermark: self.watermark,
         };
-        self.operator.process(&Rows::new(batch, slots), &mut out)
+        self.operator.process(&Rows::new(batch, slots), &mut out)?;
+        match &mut self.keyspace {
+            Some(keyspace) => keyspace.measure_if_due(),
+            None => Ok(()),
+        }
     }
 
     /// Fires every timer that is due; what they emit is put together.
@@ -274,6 +278,18 @@ impl RunningOperator {
     }
 }
 
+/// Runs the user's code where it may take its time, or never come back: other tasks of the thread are
+/// taken over by another one meanwhile. (Only a runtime with several threads can do that, such as the
+/// engine's; tests have others.)
+fn apart<T>(call: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let several = |handle: Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
+    match Handle::try_current().is_ok_and(several) {
+        true => tokio::task::block_in_place(call),
+        false => call(),
+    }
+}
+
 /// What the code answered, as the task's failure.
 pub(crate) fn told<T>(result: Result<T>) -> Result<T, TaskError> {
     result.map_err(|error| TaskError::task(in_one_line(&error)))
@@ -281,11 +297,11 @@ pub(crate) fn told<T>(result: Result<T>) -> Result<T, TaskError> {
 
 impl crate::engine::Operator for RunningOperator {
     fn process(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<(), TaskError> {
-        told(self.take(&batch, out))
+        told(apart(|| self.take(&batch, out)))
     }
 
     fn watermark(&mut self, micros: i64, out: &mut Vec<RecordBatch>) -> Result<bool, TaskError> {
-        told(self.raise(micros, out))?;
+        told(apart(|| self.raise(micros, out)))?;
         Ok(false)
     }
 
@@ -297,12 +313,17 @@ impl crate::engine::Operator for RunningOperator {
 
     fn wake(&mut self, out: &mut Vec<RecordBatch>) -> Result<(), TaskError> {
         let now = (self.now)();
-        told(self.fire(Clock::Processing, now, out))
+        told(apart(|| self.fire(Clock::Processing, now, out)))
     }
 
     fn end(&mut self, out: &mut Vec<RecordBatch>) -> Result<bool, TaskError> {
-        told(self.finish(out))?;
+        told(apart(|| self.finish(out)))?;
         Ok(false)
+    }
+
+    fn state_bytes(&self) -> u64 {
+        let keyed = self.keyspace.as_ref().map_or(0, KeySpace::bytes);
+        keyed + self.lists.iter().map(|list| list.bytes()).sum::<u64>()
     }
 
     fn snapshot(&mut self) -> Result<OperatorState, TaskError> {

@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::operator::AnyOperator;
 use super::sink::AnySink;
 use super::source::AnySource;
-use super::{Columns, Operator, Result, Setup, Sink, Source, in_one_line};
+use super::two_phase::AnyTwoPhase;
+use super::{Columns, Operator, Result, Setup, Sink, Source, TwoPhaseSink, in_one_line};
 use crate::engine::{is_built_in, panic_text};
 
 /// The longest name, in bytes.
@@ -25,6 +26,7 @@ pub(crate) enum Make {
     Source(Build<dyn AnySource>),
     Operator(Build<dyn AnyOperator>),
     Sink(Build<dyn AnySink>),
+    TwoPhase(Build<dyn AnyTwoPhase>),
 }
 
 impl Make {
@@ -32,7 +34,7 @@ impl Make {
         match self {
             Self::Source(_) => "source",
             Self::Operator(_) => "operator",
-            Self::Sink(_) => "sink",
+            Self::Sink(_) | Self::TwoPhase(_) => "sink",
         }
     }
 }
@@ -44,6 +46,8 @@ pub(crate) struct Described {
     pub(crate) columns: Columns,
     pub(crate) bounded: bool,
     pub(crate) zombie_safe: bool,
+    /// Its output appears when the checkpoint that lists it is complete.
+    pub(crate) two_phase: bool,
 }
 
 /// A name with all that belongs to it.
@@ -73,6 +77,7 @@ impl Registry {
                 columns: S::schema(setup)?,
                 bounded: S::bounded(setup)?,
                 zombie_safe: true,
+                two_phase: false,
             })
         };
         let make = Make::Source(Box::new(move |setup| Ok(Box::new(new(setup)?) as _)));
@@ -90,6 +95,7 @@ impl Registry {
                 columns: O::schema(setup)?,
                 bounded: true,
                 zombie_safe: true,
+                two_phase: false,
             })
         };
         let make = Make::Operator(Box::new(move |setup| Ok(Box::new(new(setup)?) as _)));
@@ -108,9 +114,29 @@ impl Registry {
                 columns: setup.input().clone(),
                 bounded: true,
                 zombie_safe: S::ZOMBIE_SAFE,
+                two_phase: false,
             })
         };
         let make = Make::Sink(Box::new(move |setup| Ok(Box::new(new(setup)?) as _)));
+        self.add(name, S::VERSION, make, Box::new(describe));
+    }
+
+    /// Adds `sink: NAME`, built by `new` for each subtask, whose output appears exactly once.
+    pub fn two_phase_sink<S: TwoPhaseSink>(
+        &mut self,
+        name: &str,
+        new: impl Fn(&mut Setup) -> Result<S> + Send + Sync + 'static,
+    ) {
+        let describe = |setup: &Setup| {
+            S::check(setup)?;
+            Ok(Described {
+                columns: setup.input().clone(),
+                bounded: true,
+                zombie_safe: S::ZOMBIE_SAFE,
+                two_phase: true,
+            })
+        };
+        let make = Make::TwoPhase(Box::new(move |setup| Ok(Box::new(new(setup)?) as _)));
         self.add(name, S::VERSION, make, Box::new(describe));
     }
 

@@ -1,5 +1,5 @@
-//! Sinks of one's own, and how the engine runs one: rows at least once. Output that must appear
-//! exactly once goes to `sink: files`.
+//! Sinks of one's own, and how the engine runs one: rows at least once. Those whose output appears
+//! exactly once are `two_phase`'s.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -132,6 +132,10 @@ impl crate::engine::Sink for RunningSink {
     }
 
     fn abort(&mut self, _checkpoint: u64) {}
+
+    fn state_bytes(&self) -> u64 {
+        self.lists.iter().map(|list| list.bytes()).sum()
+    }
 
     fn pending(&self) -> u32 {
         0

@@ -135,4 +135,8 @@ impl crate::engine::Source for RunningSource {
     fn skipped(&self) -> u64 {
         0
     }
+
+    fn state_bytes(&self) -> u64 {
+        self.lists.iter().map(|list| list.bytes()).sum()
+    }
 }

@@ -15,6 +15,10 @@ pub(crate) trait Cells: Send + Sync {
     fn encode(&self, slot: u32, out: &mut Vec<u8>) -> Result<()>;
     fn decode(&self, slot: u32, bytes: &[u8]) -> Result<()>;
     fn clear(&self);
+    /// Bytes in memory, without what values hold beside themselves.
+    fn bytes(&self) -> u64;
+    /// Whether values may hold anything beside themselves.
+    fn is_deep(&self) -> bool;
 }
 
 /// Slots of one state, shared by the user's code and the checkpoints. One task uses it, one call after
@@ -90,6 +94,14 @@ impl<T: Datum> Cells for Shared<T> {
 
     fn clear(&self) {
         self.lock().clear();
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.lock().capacity() * size_of::<Option<T>>()) as u64
+    }
+
+    fn is_deep(&self) -> bool {
+        std::mem::needs_drop::<T>()
     }
 }
 
@@ -243,5 +255,13 @@ impl<K: Datum + Ord, V: Datum> Cells for NonEmpty<K, V> {
 
     fn clear(&self) {
         self.0.clear();
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn is_deep(&self) -> bool {
+        true
     }
 }

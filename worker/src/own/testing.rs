@@ -1,4 +1,4 @@
-//! One operator without a cluster: rows in, rows out, the watermark and the clock by hand, and its
+//! One operator, or one two-phase sink, without a cluster: rows in, rows out, the watermark and the clock by hand, and its
 //! state taken over at another parallelism as a real restore would.
 //!
 //! ```
@@ -20,6 +20,8 @@
 //! # }
 //! ```
 
+mod two_phase;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -37,6 +39,8 @@ use super::{
     SetupParts, in_one_line,
 };
 use crate::engine::{Operator as _, Partitioner, TaskError, restored_of};
+
+pub use two_phase::{SinkCheckpoint, SinkHarness, SinkTrial, two_phase_sink};
 
 type New = Arc<dyn Fn(&mut Setup) -> Result<Box<dyn AnyOperator>> + Send + Sync>;
 

@@ -89,6 +89,10 @@ impl Timers {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.event.len() + self.processing.len()
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -78,6 +78,8 @@ pub(crate) struct Kit {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) nodes: Vec<Option<Node>>,
     own: Arc<Registry>,
+    slot_memory: u64,
+    cancel_within: Duration,
     log: Arc<Log>,
 }
 
@@ -96,7 +98,18 @@ impl Kit {
 
     /// The same with code of one's own.
     pub(crate) async fn with(engines: usize, own: Registry) -> Self {
+        Self::limited(engines, own, (256 << 20, PATIENCE)).await
+    }
+
+    /// The same with so much memory for a slot, and so much time for a task to end.
+    pub(crate) async fn limited(
+        engines: usize,
+        own: Registry,
+        (slot_memory, cancel_within): (u64, Duration),
+    ) -> Self {
         let mut kit = Self {
+            slot_memory,
+            cancel_within,
             dir: tempfile::tempdir().unwrap(),
             nodes: Vec::new(),
             own: Arc::new(own),
@@ -115,6 +128,8 @@ impl Kit {
             worker_id: name.clone(),
             incarnation: 1,
             slots: 4,
+            slot_memory: self.slot_memory,
+            cancel_within: self.cancel_within,
             files: Arc::new(PlainFiles),
             authority: lease.clone(),
             threads: 2,

@@ -206,6 +206,9 @@ pub enum IfExists {
     Append,
     /// The files found before the first attempt are deleted.
     Replace,
+    /// The sink is the user's own and keeps its transactions where only it knows: its path is empty, and
+    /// nothing is claimed, declared or deleted for it.
+    NoPath,
 }
 
 /// Why a graph can't be accepted. The API has checked more, and earlier; these are the rules that
@@ -313,11 +316,16 @@ impl JobGraph {
         self.vertices
             .iter()
             .filter_map(|vertex| Some((vertex, vertex.sink.as_ref()?)))
+            .filter(|(_, sink)| sink.mode != IfExists::NoPath)
     }
 
     /// Whether some sink commits in two phases. Such a job always takes a final checkpoint.
     pub fn has_exactly_once_sink(&self) -> bool {
-        self.path_sinks().any(|(_, sink)| sink.exactly_once)
+        let mut sinks = self
+            .vertices
+            .iter()
+            .filter_map(|vertex| vertex.sink.as_ref());
+        sinks.any(|sink| sink.exactly_once)
     }
 
     /// The vertex of that id.

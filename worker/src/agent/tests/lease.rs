@@ -22,6 +22,8 @@ async fn tasks_end_with_the_lease_though_nobody_drives_the_session() {
         worker_id: "tm-1".to_owned(),
         incarnation: 1,
         slots: 2,
+        slot_memory: 64 << 20,
+        cancel_within: WITHIN,
         files: crate::agent::files::open(&config(dir.path(), &[&jm]).storage).unwrap(),
         authority: Arc::clone(&lease) as _,
         threads: 1,

@@ -36,6 +36,8 @@ fn config(dir: &Path, jobmanagers: &[&FakeJobManager]) -> TaskManagerConfig {
         worker_id: "tm-1".to_owned(),
         data_dir: dir.join("tm-1"),
         slots: 2,
+        slot_memory: 64 << 20,
+        task_cancellation_timeout: std::time::Duration::from_secs(180),
         listen: Addresses {
             api: "127.0.0.1:0".to_owned(),
             data: "127.0.0.1:0".to_owned(),

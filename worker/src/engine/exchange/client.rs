@@ -14,11 +14,13 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use super::{CONNECTION_WINDOW_BYTES, OPEN_WITHIN, STREAM_WINDOW_BYTES, STREAMS_PER_CONNECTION};
-use crate::engine::channel::Element;
+use crate::engine::channel::{Element, put_rows};
 use crate::engine::error::TaskError;
 use crate::engine::frame::{FRAME_BYTES_MAX, decode};
 use crate::engine::ids::ChannelId;
+use crate::engine::memory::TaskMemory;
 use crate::engine::registry::EpochCell;
+use crate::engine::schema::row_bytes;
 use crate::engine::task::{Kill, KillSwitch};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
@@ -81,6 +83,8 @@ pub(crate) struct Subscription {
     pub(crate) channel: ChannelId,
     pub(crate) address: String,
     pub(crate) kill: Arc<KillSwitch>,
+    /// Of the task that reads: rows that were brought wait at its expense.
+    pub(crate) memory: Arc<TaskMemory>,
 }
 
 /// Opens the channel, says so, and brings elements until the end. Whatever goes wrong fails the
@@ -95,7 +99,7 @@ pub(crate) async fn pump(
         let frames = subscribe(&connections, &subscription).await?;
         // The task waits for this, unless it is being ended.
         let _ = open.send(());
-        bring(frames, &sender).await
+        bring(frames, &sender, &subscription.memory).await
     };
     if let Err(error) = brought.await {
         let message = format!("channel {}: {error}", subscription.channel);
@@ -153,6 +157,7 @@ fn request(connections: &Connections, subscription: &Subscription) -> SubscribeR
 async fn bring(
     mut frames: Streaming<Frame>,
     sender: &mpsc::Sender<Element>,
+    memory: &Arc<TaskMemory>,
 ) -> Result<(), TaskError> {
     loop {
         let frame = match frames.message().await {
@@ -162,7 +167,7 @@ async fn bring(
         };
         let element = decode(frame)?;
         let end = element == Element::End;
-        if sender.send(element).await.is_err() {
+        if !pass_on(element, sender, memory).await {
             // The task is over; its report says why.
             return Ok(());
         }
@@ -171,6 +176,21 @@ async fn bring(
             while let Ok(Some(_)) = frames.message().await {}
             return Ok(());
         }
+    }
+}
+
+/// False if the task that reads is over.
+async fn pass_on(
+    element: Element,
+    sender: &mpsc::Sender<Element>,
+    memory: &Arc<TaskMemory>,
+) -> bool {
+    match element {
+        Element::Batch(rows, _) => {
+            let charge = memory.charge(row_bytes(&rows));
+            put_rows(sender, Element::Batch(rows, charge), memory).await
+        }
+        other => sender.send(other).await.is_ok(),
     }
 }
 

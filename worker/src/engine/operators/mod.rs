@@ -67,6 +67,11 @@ pub(crate) trait Operator: Send {
     /// Afterwards the state is what a finished subtask keeps: nothing that could be emitted again.
     fn end(&mut self, out: &mut Vec<RecordBatch>) -> Result<bool, TaskError>;
 
+    /// Bytes of state in memory. Asked after every batch, so it is kept, not counted.
+    fn state_bytes(&self) -> u64 {
+        0
+    }
+
     /// The state at this moment. An error fails the task: a checkpoint without it would lose rows.
     fn snapshot(&mut self) -> Result<OperatorState, TaskError>;
 }

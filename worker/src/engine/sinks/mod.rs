@@ -3,6 +3,7 @@
 
 mod blackhole;
 pub(crate) mod files;
+pub(crate) mod ledger;
 mod print;
 pub(crate) mod text;
 
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use regent_protocol::v1::{Transaction, VertexPlan};
 
@@ -38,6 +40,11 @@ pub(crate) enum Committed {
 
 /// One subtask of a sink.
 pub(crate) trait Sink: Send {
+    /// Before the first batch: whatever the restored checkpoint lists is committed.
+    fn prepare(&mut self) -> BoxFuture<'_, Result<(), TaskError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
     /// Takes one batch.
     fn write(&mut self, batch: RecordBatch) -> BoxFuture<'_, Result<(), TaskError>>;
 
@@ -59,6 +66,11 @@ pub(crate) trait Sink: Send {
 
     /// The checkpoint will never be complete.
     fn abort(&mut self, checkpoint: u64);
+
+    /// Bytes of state in memory. Asked after every batch, so it is kept, not counted.
+    fn state_bytes(&self) -> u64 {
+        0
+    }
 
     /// Transactions that aren't committed.
     fn pending(&self) -> u32;

@@ -44,6 +44,11 @@ pub(crate) trait Source: Send {
 
     /// Rows that did not parse and were skipped since the start.
     fn skipped(&self) -> u64;
+
+    /// Bytes of state in memory. Asked after every batch, so it is kept, not counted.
+    fn state_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// What a subtask of a source starts from.

@@ -55,6 +55,8 @@ async fn write(context: Arc<Context>, checkpoint: u64, state: TaskState) {
         tracing::debug!(task = %context.id, checkpoint, "no order for this barrier, or aborted");
         return;
     };
+    // Until it is written the state is there twice.
+    let _copy = context.memory.charge(state.encoded_len() as u64);
     let storing = store(&context, &ordered, state);
     match unless_aborted(&context.orders, checkpoint, storing).await {
         None => {}
@@ -81,12 +83,20 @@ async fn acknowledge(context: &Context, ordered: &Ordered, handle: SubtaskHandle
     if context.effects.allowed().is_err() {
         return;
     }
+    let bytes = match &handle.state {
+        None => 0,
+        Some(State::Inline(bytes)) => bytes.len() as u64,
+        Some(State::File(file)) => file.length,
+    };
+    let took = ordered.received.elapsed();
+    let id = ordered.order.checkpoint_id;
+    context.meter.checkpoint(id, bytes, took);
     let ack = CheckpointAck {
         attempt: Some(context.key.clone()),
         task: Some(context.id.key()),
-        checkpoint_id: ordered.order.checkpoint_id,
+        checkpoint_id: id,
         handle: Some(handle),
-        duration_us: ordered.received.elapsed().as_micros() as u64,
+        duration_us: took.as_micros() as u64,
     };
     context.event(EngineEvent::Ack(ack)).await;
 }

@@ -1,14 +1,17 @@
 //! What others hold of a task: its command queue, its kill switch and its status.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
+use regent_protocol::units::format_duration;
 use regent_protocol::v1::{AttemptKey, TaskMetrics, TaskPhase, TaskReport};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::error::TaskError;
 use crate::engine::ids::TaskId;
+use crate::engine::memory::TaskMemory;
 use crate::engine::meter::{Meter, Seen};
 
 /// Commands that wait while a task is busy.
@@ -34,6 +37,7 @@ pub(crate) enum Kill {
 #[derive(Debug, Default)]
 pub(crate) struct KillSwitch {
     why: OnceLock<Kill>,
+    at: OnceLock<Instant>,
     fired: CancellationToken,
 }
 
@@ -41,7 +45,13 @@ impl KillSwitch {
     pub(crate) fn kill(&self, why: Kill) {
         // A second reason changes nothing.
         let _ = self.why.set(why);
+        let _ = self.at.set(Instant::now());
         self.fired.cancel();
+    }
+
+    /// How long ago it was fired, and why.
+    fn since(&self) -> Option<(Duration, &Kill)> {
+        Some((self.at.get()?.elapsed(), self.why.get()?))
     }
 
     /// Waits for the reason.
@@ -107,6 +117,7 @@ impl Status {
             cause: told.cause.clone(),
             pending_transactions: self.pending.load(Ordering::Relaxed),
             failure_kind: told.kind.to_owned(),
+            stuck: false,
         }
     }
 }
@@ -119,14 +130,16 @@ pub(crate) struct TaskHandle {
     pub(crate) kill: Arc<KillSwitch>,
     pub(crate) status: Arc<Status>,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) memory: Arc<TaskMemory>,
     /// Cancelled when the task is over and has reported it.
     pub(crate) ended: CancellationToken,
     seen: Mutex<Seen>,
+    told_stuck: AtomicBool,
 }
 
 impl TaskHandle {
     /// A handle and the receiving end of its commands.
-    pub(crate) fn new(id: TaskId) -> (Self, mpsc::Receiver<Command>) {
+    pub(crate) fn new(id: TaskId, memory: Arc<TaskMemory>) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let handle = Self {
             id,
@@ -134,8 +147,10 @@ impl TaskHandle {
             kill: Arc::default(),
             status: Arc::default(),
             meter: Arc::default(),
+            memory,
             ended: CancellationToken::new(),
             seen: Mutex::default(),
+            told_stuck: AtomicBool::new(false),
         };
         (handle, receiver)
     }
@@ -149,6 +164,42 @@ impl TaskHandle {
         }
     }
 
+    /// It was told to end at least so long ago and hasn't: its code holds a thread and doesn't come back.
+    pub(crate) fn is_stuck(&self, within: Duration) -> bool {
+        let since = self.kill.since();
+        !self.ended.is_cancelled() && since.is_some_and(|(since, _)| since >= within)
+    }
+
+    /// How the task stands. `within`: how long it may take to end.
+    pub(crate) fn report(&self, attempt: &AttemptKey, within: Duration) -> TaskReport {
+        let mut report = self.status.report(attempt, &self.id);
+        if self.is_stuck(within) {
+            let why = match self.kill.since() {
+                Some((_, Kill::Fail(error))) => format!("it failed ({error})"),
+                _ => "it was cancelled".to_owned(),
+            };
+            report.stuck = true;
+            report.failure_kind = "stuck".to_owned();
+            report.cause = format!(
+                "{why} and doesn't end within task-cancellation-timeout ({}); its slot isn't used again \
+                 until its worker is restarted",
+                format_duration(within)
+            );
+        }
+        report
+    }
+
+    /// The leader was told that it is stuck, and counts on its slot no more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.told_stuck.load(Ordering::Relaxed) && !self.ended.is_cancelled()
+    }
+
+    /// The report of a task that has become stuck since the last question.
+    pub(crate) fn newly_stuck(&self, attempt: &AttemptKey, within: Duration) -> Option<TaskReport> {
+        let newly = self.is_stuck(within) && !self.told_stuck.swap(true, Ordering::Relaxed);
+        newly.then(|| self.report(attempt, within))
+    }
+
     pub(crate) fn metrics(&self, attempt: &AttemptKey) -> TaskMetrics {
         let mut metrics = TaskMetrics {
             attempt: Some(attempt.clone()),
@@ -157,6 +208,8 @@ impl TaskHandle {
         };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.meter.sample(&mut seen, &mut metrics);
+        metrics.state_bytes = self.memory.state();
+        metrics.buffer_bytes = self.memory.buffers();
         metrics
     }
 }

@@ -37,6 +37,7 @@ use super::effects::Effects;
 use super::error::TaskError;
 use super::exchange::Connections;
 use super::ids::{AttemptId, TaskId};
+use super::memory::TaskMemory;
 use super::meter::Meter;
 use super::operators::Operator;
 use super::orders::Orders;
@@ -63,6 +64,7 @@ pub(crate) struct Context {
     pub(crate) connections: Arc<Connections>,
     pub(crate) status: Arc<Status>,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) memory: Arc<TaskMemory>,
     pub(crate) kill: Arc<KillSwitch>,
     pub(crate) own: Arc<Registry>,
 }
@@ -70,6 +72,13 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn plan(&self) -> &VertexPlan {
         &self.order.vertices[self.vertex]
+    }
+
+    /// The task's name for what is said of it, if it runs the user's code.
+    fn own_name(&self) -> Option<String> {
+        let VertexPlan { kind, operator, .. } = self.plan();
+        let own = self.own.find(kind, operator).is_some();
+        own.then(|| format!("{} ({kind} {operator})", self.id))
     }
 
     /// Checkpoints up to this one were over before the attempt began.
@@ -127,6 +136,15 @@ enum Node {
 }
 
 impl Node {
+    /// Bytes of state in memory, as far as they can be told cheaply.
+    fn state_bytes(&self) -> u64 {
+        match self {
+            Self::Source(source) => source.state_bytes(),
+            Self::Operator(operator) => operator.state_bytes(),
+            Self::Sink(sink) => sink.state_bytes(),
+        }
+    }
+
     /// The state for a checkpoint.
     fn snapshot(&mut self, checkpoint: u64, finished: bool) -> Result<TaskState, TaskError> {
         let mut state = TaskState {
@@ -176,7 +194,8 @@ pub(crate) async fn run(context: Arc<Context>, ends: Ends, ended: CancellationTo
         outputs: ends.outputs,
         delivered: ends.delivered,
     });
-    let life = Box::pin(AssertUnwindSafe(live.live()).catch_unwind());
+    let life = AssertUnwindSafe(live.live()).catch_unwind();
+    let life = Box::pin(crate::own::within(context.own_name(), life));
     let outcome = tokio::select! {
         biased;
         kill = context.kill.fired() => Outcome::Killed(kill),
@@ -226,6 +245,7 @@ impl Live {
     /// From restore to being let go. Errors fail the task.
     async fn live(&mut self) -> Result<(), TaskError> {
         let mut node = self.prepare().await?;
+        self.context.memory.hold(node.state_bytes())?;
         self.context.report(TaskPhase::Running, None).await;
         let floor = if self.context.order.commit_only {
             self.context.restored_floor()

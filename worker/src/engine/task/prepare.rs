@@ -58,6 +58,7 @@ impl Live {
                 channel,
                 address,
                 kill: self.context.kill.clone(),
+                memory: self.context.memory.clone(),
             };
             let connections = self.context.connections.clone();
             self.pumps
@@ -71,7 +72,7 @@ impl Live {
         let share = self.share().await?;
         let plan = self.context.plan();
         if let Some(entry) = self.context.own.find(&plan.kind, &plan.operator) {
-            return self.build_own(entry, share);
+            return self.build_own(entry, share).await;
         }
         match plan.kind.as_str() {
             "source" => self.build_source(share).await,
@@ -99,18 +100,23 @@ impl Live {
         vertices.iter().find(|vertex| vertex.id == *input)
     }
 
-    fn build_own(&self, entry: &Entry, share: Option<Share>) -> Result<Node, TaskError> {
+    async fn build_own(&self, entry: &Entry, share: Option<Share>) -> Result<Node, TaskError> {
         let input = self.upstream().map_or(&[][..], |from| &from.columns);
         let start = OwnStart {
             subtask: self.context.id.subtask,
             input,
             share,
+            attempt: &self.context.attempt,
+            restored: self.context.restored_floor(),
             effects: &self.context.effects,
         };
         Ok(match own::build(entry, self.context.plan(), start)? {
             Running::Source(source) => Node::Source(source),
             Running::Operator(operator) => Node::Operator(operator),
-            Running::Sink(sink) => Node::Sink(sink),
+            Running::Sink(mut sink) => {
+                sink.prepare().await?;
+                Node::Sink(sink)
+            }
         })
     }
 

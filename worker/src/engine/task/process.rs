@@ -110,7 +110,9 @@ impl Live {
         element: Element,
     ) -> Result<(), TaskError> {
         match element {
-            Element::Batch(batch) => {
+            Element::Batch(batch, charge) => {
+                // They don't wait any more; what becomes of them is state or output.
+                drop(charge);
                 let mark = flow.watermarks.rows(input);
                 self.on_mark(node, flow, mark).await?;
                 self.on_batch(node, flow, batch).await
@@ -159,7 +161,7 @@ impl Live {
             }
             Node::Source(_) => {}
         }
-        Ok(())
+        self.context.memory.hold(node.state_bytes())
     }
 
     /// Lets an operator emit what its time has come for, and tells those downstream.
@@ -174,6 +176,7 @@ impl Live {
                 self.send(&mut flow.emitted).await?;
             }
             self.send(&mut flow.emitted).await?;
+            self.context.memory.hold(operator.state_bytes())?;
         }
         if mark.rose.is_some() || mark.woke {
             self.outputs.watermark(flow.watermarks.lowest()).await;

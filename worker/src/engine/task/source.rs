@@ -50,6 +50,7 @@ impl Live {
             let until = match step {
                 Some(SourceStep::Batch(batch)) => {
                     meter.skipped(source.skipped());
+                    self.context.memory.hold(source.state_bytes())?;
                     self.outputs.batch(batch).await?;
                     continue;
                 }

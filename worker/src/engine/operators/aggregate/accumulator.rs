@@ -37,6 +37,9 @@ pub(crate) trait Accumulator: Send {
     /// Adds a slot with the state at the front of `bytes`. `None` if it isn't one.
     fn decode(&mut self, bytes: &mut &[u8]) -> Option<()>;
 
+    /// Bytes in memory.
+    fn bytes(&self) -> usize;
+
     /// Type of the values.
     fn output_type(&self) -> ColumnType;
 }
@@ -87,6 +90,7 @@ fn extreme(column: usize, kind: ColumnType, max: bool) -> Option<Box<dyn Accumul
             column,
             max,
             states: Vec::new(),
+            text_bytes: 0,
         })),
         ColumnType::Boolean => None,
     }
@@ -169,6 +173,10 @@ impl Accumulator for Count {
         Some(())
     }
 
+    fn bytes(&self) -> usize {
+        self.counts.capacity() * 8
+    }
+
     fn output_type(&self) -> ColumnType {
         ColumnType::Int64
     }
@@ -226,6 +234,10 @@ impl<F: Fold> Accumulator for Folding<F> {
         Some(())
     }
 
+    fn bytes(&self) -> usize {
+        self.states.capacity() * size_of::<F::State>()
+    }
+
     fn output_type(&self) -> ColumnType {
         self.output
     }
@@ -236,6 +248,7 @@ struct TextExtreme {
     column: usize,
     max: bool,
     states: Vec<Option<Box<str>>>,
+    text_bytes: usize,
 }
 
 impl TextExtreme {
@@ -245,7 +258,9 @@ impl TextExtreme {
             .as_deref()
             .is_none_or(|best| if self.max { text > best } else { text < best });
         if better {
-            *state = Some(text.into());
+            let before = state.replace(text.into());
+            self.text_bytes -= before.map_or(0, |before| before.len());
+            self.text_bytes += text.len();
         }
     }
 }
@@ -304,7 +319,12 @@ impl Accumulator for TextExtreme {
         *bytes = rest;
         self.states
             .push(Some(std::str::from_utf8(text).ok()?.into()));
+        self.text_bytes += length;
         Some(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.states.capacity() * size_of::<Option<Box<str>>>() + self.text_bytes
     }
 
     fn output_type(&self) -> ColumnType {

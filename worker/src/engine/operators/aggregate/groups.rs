@@ -31,6 +31,12 @@ impl Groups {
         })
     }
 
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        let values: usize = self.accumulators.iter().map(|a| a.bytes()).sum();
+        (size_of::<Self>() + self.table.bytes() + values) as u64
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }

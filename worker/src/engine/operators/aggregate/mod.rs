@@ -128,6 +128,10 @@ impl Operator for Aggregate {
         Ok(!self.ended)
     }
 
+    fn state_bytes(&self) -> u64 {
+        self.groups.bytes()
+    }
+
     fn snapshot(&mut self) -> Result<OperatorState, TaskError> {
         if self.ended {
             return Ok(OperatorState::default());

@@ -20,6 +20,14 @@ impl KeyTable {
         self.hashes.len()
     }
 
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        // A place of the hash table is a slot number and a byte of control.
+        self.slots.capacity() * 5
+            + (self.hashes.capacity() + self.ends.capacity()) * 8
+            + self.bytes.capacity()
+    }
+
     /// The slot of a key, a new one if it is unknown.
     pub(crate) fn slot(&mut self, hash: u64, key: &[u8]) -> Result<u32, TaskError> {
         let Self {

@@ -33,6 +33,8 @@ pub(super) struct WindowedAggregate {
     time: usize,
     /// By the time at which the window begins.
     open: BTreeMap<i64, Groups>,
+    /// Bytes of all of them.
+    open_bytes: u64,
     /// Rows of the first window that were already emitted.
     emitted: usize,
     closed: Closed,
@@ -68,6 +70,7 @@ impl WindowedAggregate {
             lateness: micros(window.lateness_ms),
             time,
             open: BTreeMap::new(),
+            open_bytes: 0,
             emitted: 0,
             closed: Closed::new(groups_of(start.subtask, start.parallelism), &start.items)?,
             late: 0,
@@ -80,6 +83,7 @@ impl WindowedAggregate {
         for group in &start.groups {
             windowed.restore(group)?;
         }
+        windowed.open_bytes = windowed.open.values().map(Groups::bytes).sum();
         Ok(windowed)
     }
 
@@ -141,7 +145,10 @@ impl WindowedAggregate {
         })?;
         let part = batch.slice(rows.start, rows.len());
         let keys = (&self.keys, rows);
+        // A window that was opened just now counts from nothing.
+        let before = if groups.len() == 0 { 0 } else { groups.bytes() };
         let values = groups.update(keys, part.columns(), &mut self.slots, emit)?;
+        self.open_bytes += groups.bytes().saturating_sub(before);
         if !emit {
             return Ok(None);
         }
@@ -189,7 +196,9 @@ impl WindowedAggregate {
             }
             self.emitted = until;
             if until == last {
-                self.open.pop_first();
+                let closed = self.open.pop_first();
+                let freed = closed.map_or(0, |(_, groups)| groups.bytes());
+                self.open_bytes = self.open_bytes.saturating_sub(freed);
                 self.emitted = 0;
             }
         }
@@ -247,6 +256,10 @@ impl Operator for WindowedAggregate {
 
     fn late(&self) -> u64 {
         self.late
+    }
+
+    fn state_bytes(&self) -> u64 {
+        self.open_bytes
     }
 
     fn end(&mut self, out: &mut Vec<RecordBatch>) -> Result<bool, TaskError> {

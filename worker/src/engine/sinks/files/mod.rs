@@ -3,7 +3,6 @@
 //! lists them is complete. At-least-once: files are renamed as soon as they are closed.
 
 pub(crate) mod commit;
-mod ledger;
 mod part;
 
 use std::time::{Duration, Instant};
@@ -16,8 +15,8 @@ use regent_protocol::spec::{Delivery, FilesSinkSpec};
 use regent_protocol::v1::Column;
 
 use self::commit::commit_all;
-use self::ledger::Ledger;
 use self::part::{Part, Places};
+use super::ledger::Ledger;
 use super::text::TextWriter;
 use super::{Committed, Sink, SinkStart, SinkState};
 use crate::engine::effects::Effects;
@@ -173,6 +172,11 @@ impl Sink for FilesSink {
 
     fn abort(&mut self, checkpoint: u64) {
         self.ledger.abort(checkpoint);
+    }
+
+    fn state_bytes(&self) -> u64 {
+        let part = self.part.as_ref().map_or(0, Part::buffer_bytes);
+        (part + self.ledger.bytes()) as u64
     }
 
     fn pending(&self) -> u32 {

@@ -152,6 +152,11 @@ impl Part {
         self.transaction.length
     }
 
+    /// Bytes in memory.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     pub(crate) fn opened(&self) -> Instant {
         self.opened
     }

@@ -152,6 +152,12 @@ impl Source for FilesSource {
     fn skipped(&self) -> u64 {
         self.skipped
     }
+
+    fn state_bytes(&self) -> u64 {
+        // Of the paths the first is taken for all: it is only an estimate.
+        let path = self.splits.first().map_or(0, |split| split.path.len());
+        (self.splits.len() * (size_of::<SplitPosition>() + path)) as u64
+    }
 }
 
 /// Looks at a file as a start would: readable, and in CSV a header with all columns.

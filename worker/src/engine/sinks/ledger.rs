@@ -82,6 +82,13 @@ impl Ledger {
         self.listed.remove(&checkpoint);
     }
 
+    /// Bytes in memory. Of paths the first is taken for all: they differ by a number.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = |t: &Transaction| t.staged_path.len() + t.final_path.len() + t.handle.len();
+        let each = self.pending.first().map_or(0, texts);
+        self.pending.len() * (size_of::<Transaction>() + each)
+    }
+
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
