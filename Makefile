@@ -26,7 +26,7 @@ help:
 	@echo "make mutants  takes rules out of the code and sees tests fail; TOGETHER=1 is quick"
 	@echo "make takeover what losing a leader or a worker takes, measured into docs/benchmarks.md; on a quiet machine"
 	@echo "make bench    beside etcd, ZooKeeper and Flink, into docs/benchmarks.md, on a quiet machine; BENCH=--short for a first look"
-	@echo "make fix      formats, writes docs/metrics.md, and lets the lints mend what they can"
+	@echo "make fix      formats, writes docs/metrics.md and the tables of docs/job-file.md, and lets the lints mend what they can"
 	@echo "make soak     full counts of the slow tests, into docs/; REGENT_DATA names the year's flights"
 
 demo:
@@ -58,7 +58,7 @@ soak:
 	rm -f "$(MEASURES)"
 	REGENT_SOAK=1 REGENT_MEASURES="$(MEASURES)" \
 	  REGENT_BIN="$(TARGET)/release/regent" REGENT_STEPS_BIN="$(TARGET)/ci/regent" \
-	  cargo test --profile ci $(LOCKED) --no-fail-fast -p regent-storage -p regent-ha -p regent-chaos \
+	  cargo test --profile ci $(LOCKED) --no-fail-fast -p regent-storage -p regent-ha -p regent-chaos -p custom-operator \
 	  -- --nocapture --test-threads=1 2>/dev/null | $(SUMMARY) | tee docs/soak.txt || failed=1; \
 	"$(TARGET)/ci/benchmarks" "$(MEASURES)" docs/benchmarks.md "make soak"; exit $${failed:-0}
 	REGENT_SOAK=1 $(MAKE) test-s3 2>/dev/null | $(SUMMARY) | tee -a docs/soak.txt

@@ -4,6 +4,9 @@
 // Helpers of tests may fail like tests.
 #![allow(clippy::unwrap_used)]
 
+mod trouble;
+mod two_phase;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +32,7 @@ fn cluster() -> Cluster {
 
 /// The example's job, shortened to `end` numbers and with its output below the test's folder.
 fn write_job(home: &Path, end: u32) -> PathBuf {
-    let text = include_str!("../job.yaml")
+    let text = include_str!("../../job.yaml")
         .replace("60000", &end.to_string())
         .replace("interval: 1s", "interval: 250ms");
     assert!(text.contains(&format!("end: {end}")), "{text}");
@@ -40,6 +43,11 @@ fn write_job(home: &Path, end: u32) -> PathBuf {
 
 /// Every number once, and those of a key numbered without gap or repetition.
 fn assert_exact(home: &Path, end: u32) {
+    assert_numbered(home, end, 0);
+}
+
+/// The same, numbered from behind `start`.
+fn assert_numbered(home: &Path, end: u32, start: u32) {
     let rows = committed(&home.join("out/enriched"), &HEADER);
     let mut numbers: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut values = Vec::new();
@@ -59,7 +67,7 @@ fn assert_exact(home: &Path, end: u32) {
         nth.sort_unstable();
         let count = nth.len() as u32;
         assert!(
-            nth.into_iter().eq(1..=count),
+            nth.into_iter().eq(start + 1..=start + count),
             "key {key} isn't numbered 1 to {count}"
         );
     }
@@ -143,7 +151,12 @@ fn a_version_that_no_worker_has_is_told_with_those_there_are() {
 fn the_page_teaches_this_program() {
     let root = knobs::root();
     let page = fs::read_to_string(root.join("docs/own-code.md")).unwrap();
-    for file in ["src/main.rs", "src/tests.rs", "job.yaml"] {
+    for file in [
+        "src/main.rs",
+        "src/tests.rs",
+        "job.yaml",
+        "src/bin/two-phase.rs",
+    ] {
         let path = root.join("deploy/examples/custom-operator").join(file);
         let text = fs::read_to_string(path).unwrap();
         // The page shows the program and not where its tests are.
@@ -165,9 +178,9 @@ fn a_new_project_is_the_example() {
     };
     let _ = new("my-job").expect(0);
     let written = |file: &str| fs::read_to_string(home.path().join("my-job").join(file)).unwrap();
-    assert_eq!(written("src/main.rs"), include_str!("../src/main.rs"));
-    assert_eq!(written("src/tests.rs"), include_str!("../src/tests.rs"));
-    assert_eq!(written("job.yaml"), include_str!("../job.yaml"));
+    assert_eq!(written("src/main.rs"), include_str!("../../src/main.rs"));
+    assert_eq!(written("src/tests.rs"), include_str!("../../src/tests.rs"));
+    assert_eq!(written("job.yaml"), include_str!("../../job.yaml"));
     let reason = new("my-job").refused(5).to_owned();
     assert_eq!(
         reason,
@@ -191,21 +204,75 @@ fn a_new_project_is_the_example() {
     let package = knobs::root().join("cli").canonicalize().unwrap();
     assert_eq!(read["dependencies"][0]["path"], package.to_str().unwrap());
     if knobs::soak() {
-        build_and_test(home.path());
+        edit(&home.path().join("my-job"));
+        let program = build_and_test(home.path());
+        survives(&program, home.path());
     }
 }
 
-/// What was written compiles and passes its test, with the versions that this repository is built of.
-fn build_and_test(home: &Path) {
+/// The edit that the page teaches: a configuration.
+fn edit(project: &Path) {
+    let page = fs::read_to_string(knobs::root().join("docs/own-code.md")).unwrap();
+    let (_, taught) = page.split_once("### Making it yours").unwrap();
+    let (_, taught) = taught.split_once("```rust\n").unwrap();
+    let (taught, _) = taught.split_once("```").unwrap();
+    let main = project.join("src/main.rs");
+    let text = fs::read_to_string(&main).unwrap();
+    let (head, rest) = text.split_once("/// Numbers the rows").unwrap();
+    let (_, rest) = rest.split_once("impl Operator for Enrich").unwrap();
+    let rest = rest.replace("get_or_insert(0)", "get_or_insert(self.start)");
+    fs::write(
+        &main,
+        format!("{head}{taught}\nimpl Operator for Enrich{rest}"),
+    )
+    .unwrap();
+    let job = project.join("job.yaml");
+    let text = fs::read_to_string(&job).unwrap();
+    let edited = text.replace(
+        "operator: enrich\n",
+        "operator: enrich\n    with: { start: 1000 }\n",
+    );
+    assert_ne!(text, edited);
+    fs::write(&job, edited).unwrap();
+}
+
+/// What was written and edited compiles and passes its test, with the versions that this repository is
+/// built of. Answers the program.
+fn build_and_test(home: &Path) -> PathBuf {
     let project = home.join("my-job");
     fs::copy(knobs::root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--offline"]).current_dir(&project);
-    cargo.env("CARGO_TARGET_DIR", knobs::root().join("target/new-project"));
-    let built = cargo.output().unwrap();
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
+    let target = knobs::root().join("target/new-project");
+    for verb in ["test", "build"] {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args([verb, "--offline"]).current_dir(&project);
+        cargo.env("CARGO_TARGET_DIR", &target);
+        let built = cargo.output().unwrap();
+        assert!(
+            built.status.success(),
+            "{}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+    }
+    target.canonicalize().unwrap().join("debug/my-job")
+}
+
+/// A `local` cluster of that program runs its job over a killed leader, with its state.
+fn survives(program: &Path, home: &Path) {
+    const END: u32 = 12_000;
+    let mut cluster = Cluster::start(Options {
+        program: Some(program.to_owned()),
+        ..Options::default()
+    });
+    let text = fs::read_to_string(home.join("my-job/job.yaml")).unwrap();
+    let file = cluster.home().join("job.yaml");
+    fs::write(&file, text.replace("60000", &END.to_string())).unwrap();
+    let mut job = Job::submit(&cluster, &file);
+    job.wait_for_checkpoint(PATIENCE);
+    let leader = cluster.wait_for_leader();
+    cluster.kill(&leader);
+    job.wait_for("FINISHED", PATIENCE * 2);
+    let seen = job.seen();
+    assert!(seen.adoptions >= 1 && seen.restarts == 0, "{seen:?}");
+    assert_numbered(cluster.home(), END, 1_000);
+    cluster.stop();
 }
