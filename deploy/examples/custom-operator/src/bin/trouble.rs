@@ -20,6 +20,10 @@ struct Stubborn {
 }
 
 impl Operator for Stubborn {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "code that blocks, and isn't asked for a bound, is what is tried"
+    )]
     fn process(&mut self, rows: &Rows<'_>, out: &mut Output<'_>) -> Result<()> {
         while !self.until.exists.exists() {
             std::thread::sleep(Duration::from_millis(20));
