@@ -6,7 +6,7 @@ use super::EngineConfig;
 use super::effects::Effects;
 use super::error::TaskError;
 use super::restore::Checkpoint;
-use super::sinks::files::commit::commit_all;
+use super::sinks::committing::commit_all;
 
 /// Commits and answers, also when that fails. Repeatable.
 pub(crate) async fn commit_only(config: &EngineConfig, order: CommitOnly) -> CommitOnlyDone {

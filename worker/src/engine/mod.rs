@@ -16,6 +16,8 @@ mod exchange;
 mod frame;
 mod ids;
 mod inspect;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod keys;
 mod meter;
 mod operators;
@@ -69,7 +71,7 @@ use task::{Command, Kill};
 const EVENTS_MAX: usize = 4096;
 
 /// What this engine has built in.
-const OFFERS: [(&str, &str); 8] = [
+const OFFERS: &[(&str, &str)] = &[
     ("source", "sequence"),
     ("source", "files"),
     ("operator", "filter"),
@@ -78,11 +80,16 @@ const OFFERS: [(&str, &str); 8] = [
     ("sink", "files"),
     ("sink", "blackhole"),
     ("sink", "print"),
+    #[cfg(feature = "kafka")]
+    ("source", "kafka"),
+    #[cfg(feature = "kafka")]
+    ("sink", "kafka"),
 ];
 
 /// Whether a name is taken by what is built in.
 pub(crate) fn is_built_in(kind: &str, name: &str) -> bool {
-    OFFERS.contains(&(kind, name))
+    // The name stays taken in binaries without it: a job file means the same to all of them.
+    OFFERS.contains(&(kind, name)) || (name == "kafka" && kind != "operator")
 }
 
 /// The worker's lease. Checked right before every external effect: opening a staging file,

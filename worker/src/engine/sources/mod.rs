@@ -2,6 +2,8 @@
 //! storing positions belong to the task.
 
 mod files;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod sequence;
 
 use std::sync::Arc;
@@ -44,6 +46,12 @@ pub(crate) trait Source: Send {
 
     /// Rows that did not parse and were skipped since the start.
     fn skipped(&self) -> u64;
+
+    /// The position that was just handed out is of this checkpoint.
+    fn marked(&mut self, _checkpoint: u64) {}
+
+    /// The checkpoint is complete. For what others may see of the position; the state is what counts.
+    fn completed(&mut self, _checkpoint: u64) {}
 }
 
 /// What a subtask of a source starts from.
@@ -67,6 +75,13 @@ pub(crate) async fn build(
             let source = files::FilesSource::start(config(plan)?, &plan.id, start).await?;
             Ok(Box::new(source))
         }
+        #[cfg(feature = "kafka")]
+        "kafka" => {
+            let source = kafka::KafkaSource::start(config(plan)?, &plan.id, start).await?;
+            Ok(Box::new(source))
+        }
+        #[cfg(not(feature = "kafka"))]
+        "kafka" => Err(TaskError::task(regent_protocol::WITHOUT_KAFKA)),
         other => Err(TaskError::task(format!("unknown source {other}"))),
     }
 }

@@ -3,8 +3,8 @@
 //! lists them is complete. At-least-once: files are renamed as soon as they are closed.
 
 pub(crate) mod commit;
-mod ledger;
-mod part;
+pub(super) mod ledger;
+pub(super) mod part;
 
 use std::time::{Duration, Instant};
 

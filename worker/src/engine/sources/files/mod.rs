@@ -4,10 +4,10 @@
 //! for ever (`follow`).
 
 mod chunks;
-mod columns;
-mod csv;
+pub(super) mod columns;
+pub(super) mod csv;
 mod follow;
-mod json;
+pub(super) mod json;
 mod listing;
 mod position;
 mod reader;
