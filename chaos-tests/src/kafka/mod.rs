@@ -7,5 +7,5 @@ mod ledger;
 mod tansu;
 mod wire;
 
-pub use client::{create_topic, end_of, produce, read_all};
+pub use client::{create_topic, produce, read_all};
 pub use tansu::Tansu;

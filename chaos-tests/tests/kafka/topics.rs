@@ -49,7 +49,7 @@ fn a_topic_becomes_files_each_message_once() {
     let out = cluster.home().join("out");
     let text = format!(
         "{}  - {{ id: numbers, source: kafka, with: {{ brokers: '{}', topic: numbers, group: seen, \
-         format: json-lines, bounded: true, rate: {}, columns: {{ n: int64 }} }} }}\n  \
+         format: json-lines, rate: {}, columns: {{ n: int64 }} }} }}\n  \
          - {{ id: out, sink: files, inputs: [ numbers ], with: {{ path: {}, format: csv }} }}\n",
         head("to-files"),
         broker.address,
@@ -59,10 +59,18 @@ fn a_topic_becomes_files_each_message_once() {
     let mut job = Job::submit(&cluster, &written(&cluster, "to-files", &text));
     hurt(&cluster, &mut job, kills(), &mut chance);
     phases.done("killed");
-    job.wait_for("FINISHED", SOON * 4);
+    wait_until(SOON * 4, "all rows", || {
+        job.look();
+        (numbers_in(&out).count() as u64 >= rows()).then_some(())
+    });
+    assert_eq!(
+        cluster.json(&["job", "cancel", &job.id])["state"],
+        "CANCELED"
+    );
+    wait_for_clean(&cluster, &job.id, SOON);
     assert_each_once(&counts(numbers_in(&out)), rows());
     println!("{} messages, {:?}", rows(), job.seen());
-    phases.done("finished, each once");
+    phases.done("all rows, each once");
     cluster.stop();
 }
 
@@ -121,7 +129,10 @@ fn an_endless_source_reads_on_and_a_bad_message_is_named() {
              format: json-lines, on-error: {on_error}, columns: {{ n: int64 }} }} }}\n  \
              - {{ id: out, sink: files, inputs: [ numbers ], with: {{ path: {}/{name}, \
              format: csv }} }}\n",
-            head(name).replace("attempts: 1000", "attempts: 0"),
+            head(name).replace(
+                "type: fixed-delay, attempts: 1000, delay: 100ms",
+                "type: none"
+            ),
             broker.address,
             out.display()
         )
@@ -173,7 +184,10 @@ fn a_broker_that_is_gone_fails_the_job_when_its_time_is_over() {
         "{}  - {{ id: numbers, source: kafka, with: {{ brokers: '{}', topic: numbers, \
          broker-timeout: 4s, format: json-lines, columns: {{ n: int64 }} }} }}\n  \
          - {{ id: out, sink: blackhole, inputs: [ numbers ] }}\n",
-        head("gone").replace("attempts: 1000", "attempts: 0"),
+        head("gone").replace(
+            "type: fixed-delay, attempts: 1000, delay: 100ms",
+            "type: none"
+        ),
         broker.address,
     );
     let mut job = Job::submit(&cluster, &written(&cluster, "gone", &text));

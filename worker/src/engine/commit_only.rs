@@ -5,6 +5,7 @@ use regent_protocol::v1::{CommitOnly, CommitOnlyDone};
 use super::EngineConfig;
 use super::effects::Effects;
 use super::error::TaskError;
+use super::remote::Remote;
 use super::restore::Checkpoint;
 use super::sinks::committing::commit_all;
 
@@ -29,7 +30,8 @@ async fn commit(config: &EngineConfig, order: &CommitOnly) -> Result<(), TaskErr
     let (files, tasks) = (config.files.clone(), std::iter::empty());
     let checkpoint = Checkpoint::new(files, restore, order.run, &order.vertices, tasks);
     let transactions = checkpoint.transactions().await?;
-    let effects = Effects::new(config.authority.clone());
+    let remote = Remote::new(config.files.clone());
+    let effects = Effects::with_remote(config.authority.clone(), remote);
     let work = move |effects: &Effects| commit_all(effects, &transactions);
     effects.run(work).await
 }

@@ -27,6 +27,7 @@ mod partition;
 mod plan;
 mod rate;
 mod registry;
+mod remote;
 mod restore;
 mod schema;
 mod sinks;
@@ -65,6 +66,7 @@ pub(crate) use task::panic_text;
 use attempt::{Attempt, Parts};
 use ids::AttemptId;
 use registry::{Added, Registry};
+use remote::Remote;
 use task::{Command, Kill};
 
 /// Reports that wait for the agent before tasks wait for room.
@@ -377,9 +379,10 @@ impl Engine {
         let request = order.request;
         let runtime = self.runtime.handle();
         let registry = self.shared.config.own.clone();
+        let remote = Remote::new(self.shared.config.files.clone());
         let looked = runtime
             .spawn_blocking(move || {
-                let mut answer = inspect::inspect(&order);
+                let mut answer = inspect::inspect(&order, &remote);
                 let asked = order.describe.iter();
                 answer.descriptions = asked.map(|v| own::describe(&registry, v)).collect();
                 answer

@@ -89,7 +89,7 @@ fn an_exactly_once_sink_owns_its_staging_directory() {
 #[test]
 fn what_a_sink_refuses() {
     refused(
-        &sink("").replace("with: {", "with: «{"),
+        &sink("").replace("with: { brokers", "with: «{ brokers"),
         &["needs the key `staging`"],
     );
     for (with, words) in [

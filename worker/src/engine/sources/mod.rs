@@ -16,6 +16,7 @@ use regent_protocol::v1::VertexPlan;
 
 use super::error::TaskError;
 use super::operators::config;
+use super::remote::Remote;
 
 pub(crate) use files::{ListingCache, check_header, list as list_files, resolve as resolve_files};
 
@@ -62,6 +63,8 @@ pub(crate) struct SourceStart {
     pub(crate) restored: Option<Vec<Bytes>>,
     /// Shared by the subtasks of the attempt on this worker.
     pub(crate) listings: Arc<ListingCache>,
+    /// Buckets, where paths may lie.
+    pub(crate) remote: Option<Remote>,
 }
 
 /// The source that a vertex names.

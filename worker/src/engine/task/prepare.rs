@@ -132,6 +132,7 @@ impl Live {
             parallelism: plan.parallelism,
             restored: share.map(|share| share.items),
             listings: self.context.listings.clone(),
+            remote: self.context.effects.remote().ok(),
         };
         sources::build(plan, start).await.map(Node::Source)
     }

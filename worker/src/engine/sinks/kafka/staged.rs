@@ -5,10 +5,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use bytes::Bytes;
 use regent_protocol::v1::Transaction;
 
 use super::rows::Message;
+use crate::engine::effects::Effects;
 use crate::engine::error::TaskError;
+use crate::engine::remote::is_remote;
 
 /// Bytes of a length, which is one more than the bytes that follow; 0: there is none.
 const LENGTH_BYTES: usize = 4;
@@ -24,9 +27,10 @@ pub(super) fn append((key, value): Message<'_>, out: &mut Vec<u8>) {
 }
 
 /// The file of a transaction, if it is what was written. Blocking.
-pub(super) fn read(transaction: &Transaction) -> Result<Vec<u8>, TaskError> {
+pub(super) fn read(effects: &Effects, transaction: &Transaction) -> Result<Bytes, TaskError> {
     let path = Path::new(&transaction.staged_path);
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
+    let bytes = content(effects, &transaction.staged_path);
+    let bytes = bytes.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => TaskError::task(format!(
             "{} is gone, and its messages were not sent yet",
             path.display()
@@ -42,6 +46,15 @@ pub(super) fn read(transaction: &Transaction) -> Result<Vec<u8>, TaskError> {
         "{}: the staged file is not the one that the checkpoint lists",
         path.display()
     )))
+}
+
+fn content(effects: &Effects, path: &str) -> io::Result<Bytes> {
+    if !is_remote(path) {
+        return fs::read(path).map(Bytes::from);
+    }
+    let found = effects.remote().and_then(|remote| remote.get(path));
+    let found = found.map_err(|error| io::Error::other(error.to_string()))?;
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The messages of a file; `None` stands for what can't be one.
@@ -71,10 +84,20 @@ fn take<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::Authority;
+
+    struct Always;
+    impl Authority for Always {
+        fn may_act(&self) -> bool {
+            true
+        }
+    }
 
     fn part() -> impl Strategy<Value = Option<Vec<u8>>> {
         proptest::option::of(vec(any::<u8>(), 0..20))
@@ -105,18 +128,19 @@ mod tests {
     fn a_file_that_was_changed_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("part");
+        let effects = Effects::new(Arc::new(Always));
         let transaction = Transaction {
             staged_path: path.display().to_string(),
             length: 5,
             crc32c: crc32c::crc32c(b"hello"),
             ..Default::default()
         };
-        let error = read(&transaction).unwrap_err().to_string();
+        let error = read(&effects, &transaction).unwrap_err().to_string();
         assert!(error.contains("is gone"), "{error}");
         fs::write(&path, "hullo").unwrap();
-        let error = read(&transaction).unwrap_err().to_string();
+        let error = read(&effects, &transaction).unwrap_err().to_string();
         assert!(error.contains("not the one"), "{error}");
         fs::write(&path, "hello").unwrap();
-        assert_eq!(read(&transaction).unwrap(), b"hello");
+        assert_eq!(read(&effects, &transaction).unwrap(), "hello");
     }
 }

@@ -163,7 +163,7 @@ impl Committer {
                 )));
             }
         }
-        let bytes = staged::read(transaction)?;
+        let bytes = staged::read(effects, transaction)?;
         effects.allowed()?;
         let begun = client.producer.begin_transaction();
         begun.map_err(|error| failed(&target, "beginning a transaction", &error))?;

@@ -64,6 +64,7 @@ async fn start(
         parallelism: place.1,
         restored,
         listings: std::sync::Arc::default(),
+        remote: None,
     };
     KafkaSource::start(spec.clone(), "numbers", start).await
 }
