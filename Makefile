@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 soak takeover mutants verify fix bench bench-build bench-peers
+.PHONY: help demo test test-s3 test-kafka soak takeover mutants verify fix bench bench-build bench-peers
 
 # `make test LOCKED=--locked` refuses a Cargo.lock that doesn't fit.
 LOCKED ?=
@@ -22,6 +22,7 @@ help:
 	@echo "make demo     the story in a minute: a cluster, a job, three kills, a verdict"
 	@echo "make test     every test, a few rounds of the slow ones"
 	@echo "make test-s3  the tests against an S3 server (moto's, from PyPI), with a binary that speaks S3"
+	@echo "make test-kafka  the tests against a Kafka broker (tansu's, from crates.io), with a binary that speaks Kafka"
 	@echo "make verify   format, lints, documentation and tests; writes nothing"
 	@echo "make mutants  takes rules out of the code and sees tests fail; TOGETHER=1 is quick"
 	@echo "make takeover what losing a leader or a worker takes, measured into docs/benchmarks.md; on a quiet machine"
@@ -49,6 +50,18 @@ $(MOTO):
 	python3 -m venv "$(TARGET)/moto"
 	"$(TARGET)/moto/bin/pip" install --quiet 'moto[server]'
 
+# Kept apart for the same reason: librdkafka is built from its C sources, and the broker from 500 crates.
+TANSU := $(TARGET)/tansu/bin/tansu
+test-kafka: $(TANSU)
+	CARGO_TARGET_DIR="$(TARGET)/kafka" cargo test --profile ci $(LOCKED) -p regent-worker --features kafka kafka
+	CARGO_TARGET_DIR="$(TARGET)/kafka" cargo test --profile ci $(LOCKED) -p regent-chaos --features kafka --lib kafka
+	CARGO_TARGET_DIR="$(TARGET)/kafka" cargo build --profile ci $(LOCKED) -p regent --features kafka
+	REGENT_TANSU="$(TANSU)" REGENT_BIN="$(TARGET)/kafka/ci/regent" CARGO_TARGET_DIR="$(TARGET)/kafka" \
+	  cargo test --profile ci $(LOCKED) -p regent-chaos --features kafka --test kafka -- --nocapture --test-threads=1
+
+$(TANSU):
+	CARGO_TARGET_DIR="$(TARGET)/tansu/build" cargo install tansu --version 0.6.0 --features dynostore --locked --root "$(TARGET)/tansu"
+
 # The kills are run against the program as users build it. One at a time: their moments are random, and
 # two clusters on one machine would hurt each other.
 soak:
@@ -62,6 +75,7 @@ soak:
 	  -- --nocapture --test-threads=1 2>/dev/null | $(SUMMARY) | tee docs/soak.txt || failed=1; \
 	"$(TARGET)/ci/benchmarks" "$(MEASURES)" docs/benchmarks.md "make soak"; exit $${failed:-0}
 	REGENT_SOAK=1 $(MAKE) test-s3 2>/dev/null | $(SUMMARY) | tee -a docs/soak.txt
+	REGENT_SOAK=1 $(MAKE) test-kafka 2>/dev/null | $(SUMMARY) | tee -a docs/soak.txt
 
 # What a takeover takes, and only that: less than ten minutes after the builds. What was measured is written down
 # even if a test failed.

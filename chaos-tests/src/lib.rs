@@ -19,6 +19,7 @@
 //! | [`output`] | what a files sink committed, compared with that |
 //! | [`failpoints`] | processes that hurt themselves at a named moment |
 //! | [`s3`] | an S3 server, and a proxy that makes it fail |
+//! | `kafka` | Kafka brokers: a real one, and one that keeps transactions (feature `kafka`) |
 //! | [`sequences`] | jobs over numbered rows, each of whose results is known |
 //! | [`unharmed`] | what must hold of a cluster after any fault |
 //! | [`measure`] | durations, and the file they are collected in |
@@ -37,6 +38,8 @@ pub mod command;
 pub mod failpoints;
 pub mod group;
 pub mod jobs;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod knobs;
 mod logs;
 pub mod manifest;

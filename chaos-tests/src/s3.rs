@@ -69,9 +69,35 @@ impl Moto {
             .collect()
     }
 
+    /// Writes an object, past the proxy.
+    ///
+    /// # Panics
+    /// If it can't be written.
+    pub fn put(&self, bucket: &str, key: &str, content: &str) {
+        let answer = self.send("PUT", &format!("/{bucket}/{key}"), content);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    /// An object's content, past the proxy.
+    ///
+    /// # Panics
+    /// If it can't be read.
+    #[must_use]
+    pub fn get(&self, bucket: &str, key: &str) -> String {
+        let answer = self.ask("GET", &format!("/{bucket}/{key}"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let content = answer.split_once("\r\n\r\n").map(|(_, content)| content);
+        content.unwrap_or_default().to_owned()
+    }
+
     fn ask(&self, method: &str, path: &str) -> String {
+        self.send(method, path, "")
+    }
+
+    fn send(&self, method: &str, path: &str, content: &str) -> String {
+        let length = content.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{content}",
             self.address
         );
         let answer = forward(&self.address, request.as_bytes()).expect("moto_server answers");

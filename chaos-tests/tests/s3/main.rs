@@ -287,3 +287,109 @@ fn a_prefix_with_another_owner_is_refused() {
     second.stop();
     first.cluster.stop();
 }
+
+/// Files of numbered rows as objects below a prefix.
+fn upload(moto: &Moto, prefix: &str, files: u64, rows: u64) {
+    for file in 0..files {
+        let mut text = "n,text\n".to_owned();
+        for n in rows / files * file..rows / files * (file + 1) {
+            text.push_str(&format!("{n},number {n}\n"));
+        }
+        moto.put(BUCKET, &format!("{prefix}/part-{file}.csv"), &text);
+    }
+    moto.put(
+        BUCKET,
+        &format!("{prefix}/_hidden.csv"),
+        "not,for\nanybody,1\n",
+    );
+    moto.put(
+        BUCKET,
+        &format!("{prefix}/deep/part.csv"),
+        "not,for\nanybody,1\n",
+    );
+}
+
+/// A job that copies the rows of one prefix to another.
+fn copying(name: &str, from: &str, to: &str, rate: u32) -> String {
+    format!(
+        "name: {name}\nparallelism: 2\ncheckpointing: {{ interval: 400ms, \
+         tolerable-failed-checkpoints: 10000 }}\n\
+         restart-strategy: {{ type: fixed-delay, attempts: 1000, delay: 100ms }}\nvertices:\n  \
+         - {{ id: numbers, source: files, with: {{ path: 's3://{BUCKET}/{from}', format: csv, \
+         rate: {rate}, columns: {{ n: int64 }} }} }}\n  \
+         - {{ id: out, sink: files, inputs: [ numbers ], \
+         with: {{ path: 's3://{BUCKET}/{to}', format: csv }} }}\n"
+    )
+}
+
+/// The committed numbers below a prefix, sorted, and how many objects hold them.
+fn copied(moto: &Moto, to: &str) -> (Vec<u64>, usize) {
+    let keys = moto.keys(BUCKET, &format!("{to}/")).into_iter();
+    let keys: Vec<String> = keys.filter(|key| !key.contains("/_staging/")).collect();
+    let mut numbers = Vec::new();
+    for key in &keys {
+        let content = moto.get(BUCKET, key);
+        let mut lines = content.lines();
+        assert_eq!(lines.next(), Some("n"), "{key}");
+        numbers.extend(lines.map(|line| line.parse::<u64>().expect("a number")));
+    }
+    numbers.sort_unstable();
+    (numbers, keys.len())
+}
+
+#[test]
+fn rows_go_from_bucket_to_bucket_each_once() {
+    let mut phases = Phases::of("s3_files");
+    let mut stage = stage("files-checkpoints");
+    let cluster = &stage.cluster;
+    let rows = u64::from(knobs::rounds(8_000, 60_000));
+    upload(&stage.moto, "in", 8, rows);
+    let text = copying("copy", "in", "out/copy", knobs::rounds(800, 3_000));
+    let mut job = Job::submit(cluster, &written(cluster, "copy", &text));
+    // Writes and reads fail now and then as well.
+    stage.proxy.set(Some(Rule {
+        kinds: vec![Kind::Put, Kind::Get],
+        every: 7,
+        fault: Fault::AnswerLost,
+    }));
+    for turn in 0..knobs::rounds(3, 8) {
+        job.wait_for("RUNNING", SOON);
+        checkpoints_go_on(&mut job, 2);
+        let victim = match turn % 2 {
+            0 => "tm-1".to_owned(),
+            _ => cluster.wait_for_leader(),
+        };
+        let old = cluster.kill(&victim);
+        let _new = cluster.wait_for_new_pid(&victim, old);
+    }
+    stage.proxy.set(None);
+    phases.done("killed");
+    job.wait_for("FINISHED", SOON * 2);
+    let (numbers, objects) = copied(&stage.moto, "out/copy");
+    assert_eq!(numbers.len() as u64, rows);
+    assert!(numbers.iter().copied().eq(0..rows), "each once");
+    println!("{rows} rows in {objects} objects, {:?}", job.seen());
+    wait_for_clean(cluster, &job.id, SOON);
+    wait_for_rest(cluster, SOON);
+    assert_eq!(
+        stage.moto.keys(BUCKET, "out/copy/_staging/"),
+        [] as [String; 0]
+    );
+    assert_verified(cluster);
+    phases.done("finished, each once, staging cleaned");
+
+    let again = written(cluster, "again", &text).display().to_string();
+    let outcome = cluster.cli(&["job", "submit", &again]);
+    assert!(
+        outcome.refused(5).contains("holds output already"),
+        "{outcome}"
+    );
+    let text = text.replace("format: csv } }\n", "format: csv, if-exists: replace } }\n");
+    let mut replaces = Job::submit(cluster, &written(cluster, "replaces", &text));
+    replaces.wait_for("FINISHED", SOON * 2);
+    wait_for_clean(cluster, &replaces.id, SOON);
+    let (numbers, _) = copied(&stage.moto, "out/copy");
+    assert!(numbers.iter().copied().eq(0..rows), "replaced: each once");
+    phases.done("refused, replaced");
+    stage.cluster.stop();
+}

@@ -35,5 +35,8 @@ pub const MAX_PARALLELISM: u32 = 128;
 /// Task states of at most this many bytes travel inside the acknowledgement and `_metadata`.
 pub const INLINE_STATE_BYTES: usize = 16 * 1024;
 
+/// What is said of a job with Kafka by binaries that can't run it.
+pub const WITHOUT_KAFKA: &str = "built without kafka: cargo build --features kafka";
+
 /// Largest message that a client, worker or JobManager sends or accepts (bytes).
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;

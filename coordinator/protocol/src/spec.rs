@@ -2,6 +2,8 @@
 //! `VertexPlan.config_json`. The JobManager writes it from a checked job file (defaults filled in,
 //! paths absolute); the TaskManager reads it. Checking and messages belong to the job file's parser.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Type of a column. The names are the job file's.
@@ -108,6 +110,58 @@ pub struct FilesSourceSpec {
     /// The source never ends: it looks for new files so often. Absent: the files of the first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery_interval_ms: Option<u64>,
+}
+
+/// What a Kafka message's value holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MessageFormat {
+    /// One JSON object.
+    JsonLines,
+    /// One CSV record, without a header.
+    Csv,
+    /// The value as it is: one utf8 column.
+    Raw,
+}
+
+/// Where a Kafka source begins that has no state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KafkaStart {
+    /// With the oldest message of each partition.
+    Earliest,
+    /// With the next message that is written.
+    Latest,
+    /// With these offsets, by partition; partitions that aren't named: earliest.
+    Offsets(BTreeMap<i32, i64>),
+}
+
+/// `source: kafka`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct KafkaSourceSpec {
+    /// `host:port,host:port`.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Consumer group whose offsets follow the completed checkpoints, for people to see.
+    pub group: Option<String>,
+    /// Format of the messages.
+    pub format: MessageFormat,
+    /// Columns to read, in job-file order.
+    pub columns: Vec<ColumnSpec>,
+    /// Where to begin without state.
+    pub start: KafkaStart,
+    /// The source ends at the offsets that it found when it started first.
+    pub bounded: bool,
+    /// Messages that don't parse.
+    pub on_error: OnError,
+    /// Rows per second of the whole vertex; absent: unlimited.
+    pub rate: Option<f64>,
+    /// How often new partitions are looked for.
+    pub discovery_interval_ms: u64,
+    /// How long no broker may answer before the task fails.
+    pub broker_timeout_ms: u64,
 }
 
 /// A literal of the job file.
@@ -321,6 +375,26 @@ pub struct FilesSinkSpec {
     pub delivery: Delivery,
     /// Existing files.
     pub if_exists: IfExists,
+}
+
+/// `sink: kafka`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct KafkaSinkSpec {
+    /// `host:port,host:port`.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Format of the messages.
+    pub format: MessageFormat,
+    /// Column whose text is the message's key.
+    pub key: Option<String>,
+    /// Guarantee.
+    pub delivery: Delivery,
+    /// Exactly-once: the directory in which messages wait for their checkpoint; absolute.
+    pub staging: Option<String>,
+    /// How long brokers may fail to take a message or a transaction before the task fails.
+    pub broker_timeout_ms: u64,
 }
 
 /// `sink: blackhole`: counts and drops.

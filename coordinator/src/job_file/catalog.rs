@@ -1,5 +1,5 @@
 //! The one table of built-in sources, operators and sinks: to add one, add its line here and its
-//! builder beside `sources.rs`, `filter.rs`, `select.rs`, `aggregate.rs` and `sinks.rs`.
+//! builder beside `sources.rs`, `filter.rs`, `select.rs`, `aggregate.rs`, `sinks.rs` and `kafka.rs`.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::error::{Place, Problems, quoted};
 use super::event_time::ReadsTime;
 use super::fields::Fields;
 use super::own::{OwnCode, OwnName};
-use super::{aggregate, filter, select, sinks, sources, suggest};
+use super::{aggregate, filter, kafka, select, sinks, sources, suggest};
 
 /// What a builder may look at.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ pub(super) struct Listing {
     pub(super) build: Build,
 }
 
-const LISTINGS: usize = 8;
+const LISTINGS: usize = 10;
 
 /// What this version runs.
 pub(super) const CATALOG: [Listing; LISTINGS] = [
@@ -85,6 +85,24 @@ pub(super) const CATALOG: [Listing; LISTINGS] = [
             "discovery-interval",
         ],
         build: sources::files,
+    },
+    Listing {
+        kind: VertexKind::Source,
+        name: "kafka",
+        keys: &[
+            "brokers",
+            "topic",
+            "group",
+            "format",
+            "columns",
+            "start",
+            "bounded",
+            "on-error",
+            "rate",
+            "discovery-interval",
+            "broker-timeout",
+        ],
+        build: kafka::source,
     },
     Listing {
         kind: VertexKind::Operator,
@@ -121,6 +139,20 @@ pub(super) const CATALOG: [Listing; LISTINGS] = [
         name: "print",
         keys: &[],
         build: sinks::print,
+    },
+    Listing {
+        kind: VertexKind::Sink,
+        name: "kafka",
+        keys: &[
+            "brokers",
+            "topic",
+            "format",
+            "key",
+            "delivery",
+            "staging",
+            "broker-timeout",
+        ],
+        build: kafka::sink,
     },
 ];
 

@@ -158,6 +158,19 @@ fn range(low: i64, high: i64) -> String {
     }
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(node: &Node, what: &str, problems: &mut Problems) -> Option<bool> {
+    match node.value {
+        Value::Scalar {
+            scalar: Scalar::Bool(value),
+            ..
+        } => Some(value),
+        _ => problems.none(node.at, || {
+            format!("{what} must be true or false, found {}", node.describe())
+        }),
+    }
+}
+
 /// A finite number, whole or not.
 pub(super) fn number(node: &Node, what: &str, problems: &mut Problems) -> Option<f64> {
     match node.value {

@@ -15,6 +15,7 @@ mod fields;
 mod filter;
 mod input;
 mod job;
+mod kafka;
 mod overrides;
 mod own;
 mod paths;

@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
+use regent_storage::objects::S3_BUILT;
+
 /// Why a path can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PathError {
     Empty,
     Url,
+    NoS3,
+    NoKey,
     NotText,
 }
 
@@ -14,7 +18,9 @@ impl PathError {
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::Empty => "a path can't be empty",
-            Self::Url => "only paths of the file system are supported, not URLs",
+            Self::Url => "only paths of the file system and s3://bucket/prefix are supported",
+            Self::NoS3 => "built without s3: cargo build --features s3",
+            Self::NoKey => "an s3:// path needs a bucket and a prefix",
             Self::NotText => {
                 "the client's working directory isn't absolute UTF-8 text; use an absolute path"
             }
@@ -29,6 +35,9 @@ pub(super) fn absolute(path: &str, working_dir: &Path) -> Result<String, PathErr
         return Err(PathError::Empty);
     }
     let path = path.strip_prefix("file://").unwrap_or(path);
+    if let Some(rest) = path.strip_prefix("s3://") {
+        return in_bucket(rest);
+    }
     if path.contains("://") {
         return Err(PathError::Url);
     }
@@ -38,6 +47,17 @@ pub(super) fn absolute(path: &str, working_dir: &Path) -> Result<String, PathErr
     match working_dir.to_str() {
         Some(base) if base.starts_with('/') => Ok(normal(&format!("{base}/{path}"))),
         _ => Err(PathError::NotText),
+    }
+}
+
+/// A sink owns its prefix, never a whole bucket.
+fn in_bucket(rest: &str) -> Result<String, PathError> {
+    if !S3_BUILT {
+        return Err(PathError::NoS3);
+    }
+    match normal(rest) {
+        path if path[1..].contains('/') => Ok(format!("s3:/{path}")),
+        _ => Err(PathError::NoKey),
     }
 }
 

@@ -8,7 +8,7 @@ use super::error::{Place, Problems};
 use super::fields;
 use super::sources;
 
-const DELIVERIES: [(&str, Delivery); 2] = [
+pub(super) const DELIVERIES: [(&str, Delivery); 2] = [
     ("exactly-once", Delivery::ExactlyOnce),
     ("at-least-once", Delivery::AtLeastOnce),
 ];
@@ -72,7 +72,7 @@ pub(super) fn print(context: &Context<'_>, _: &mut Problems) -> Option<Built> {
     Some(sink_of(context, config_json, false, None, Place::FILE))
 }
 
-fn sink_of(
+pub(super) fn sink_of(
     context: &Context<'_>,
     config_json: String,
     zombie_safe: bool,

@@ -13,7 +13,8 @@ use super::tree::{Node, Value};
 
 /// Wider rows than this are more likely a mistake than a table.
 const COLUMNS_MAX: usize = 1_000;
-const ON_ERROR: [(&str, OnError); 2] = [("fail", OnError::Fail), ("skip", OnError::Skip)];
+pub(super) const ON_ERROR: [(&str, OnError); 2] =
+    [("fail", OnError::Fail), ("skip", OnError::Skip)];
 
 /// Rows `{value, at}`, with `keys` also `key`.
 pub(super) fn sequence(context: &Context<'_>, problems: &mut Problems) -> Option<Built> {
@@ -83,7 +84,7 @@ pub(super) fn files(context: &Context<'_>, problems: &mut Problems) -> Option<Bu
     Some(source(&spec, columns, bounded, Some((path, at))))
 }
 
-fn source(
+pub(super) fn source(
     spec: &impl serde::Serialize,
     columns: Vec<Column>,
     bounded: bool,
@@ -111,7 +112,7 @@ fn column(name: &str, data_type: DataType) -> Column {
     }
 }
 
-fn column_spec(column: &Column) -> ColumnSpec {
+pub(super) fn column_spec(column: &Column) -> ColumnSpec {
     ColumnSpec {
         name: column.name.clone(),
         data_type: columns::spec_type(column.data_type),
@@ -119,7 +120,7 @@ fn column_spec(column: &Column) -> ColumnSpec {
 }
 
 /// Rows per second; `Some(None)` is unlimited.
-fn rate(context: &Context<'_>, problems: &mut Problems) -> Option<Option<f64>> {
+pub(super) fn rate(context: &Context<'_>, problems: &mut Problems) -> Option<Option<f64>> {
     let Some(node) = context.with.get("rate") else {
         return Some(None);
     };
@@ -137,14 +138,24 @@ fn rate(context: &Context<'_>, problems: &mut Problems) -> Option<Option<f64>> {
 
 /// An absolute path of the context.
 pub(super) fn path(node: &Node, context: &Context<'_>, problems: &mut Problems) -> Option<String> {
-    let text = fields::text(node, "path", problems)?;
+    named_path(node, "path", context, problems)
+}
+
+/// An absolute path under a key of another name.
+pub(super) fn named_path(
+    node: &Node,
+    key: &str,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Option<String> {
+    let text = fields::text(node, key, problems)?;
     match paths::absolute(text, context.working_dir) {
         Ok(path) => Some(path),
         Err(error) => problems.none(node.at, || error.message().to_owned()),
     }
 }
 
-fn columns(node: &Node, problems: &mut Problems) -> Option<Vec<Column>> {
+pub(super) fn columns(node: &Node, problems: &mut Problems) -> Option<Vec<Column>> {
     let entries = match &node.value {
         Value::Map(entries) if !entries.is_empty() && entries.len() <= COLUMNS_MAX => entries,
         _ => {

@@ -2,6 +2,7 @@
 
 mod errors;
 mod golden;
+mod kafka;
 mod limits;
 mod overrides;
 mod own;

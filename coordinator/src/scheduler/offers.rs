@@ -3,6 +3,7 @@
 //! What is built in every worker of this version has; the user's code is asked for by the version
 //! that the job was submitted with.
 
+use regent_protocol::WITHOUT_KAFKA;
 use regent_state::JobGraph;
 use regent_state::graph::{Vertex, VertexKind};
 use serde::Deserialize;
@@ -88,6 +89,9 @@ pub(crate) fn no_worker_offers(
         versions.map(move |version| format!("{worker} offers {version}"))
     });
     let others: Vec<String> = others.take(NAMED_MAX).collect();
+    if name == "kafka" && version.is_none() {
+        message.push_str(&format!("; {WITHOUT_KAFKA}"));
+    }
     if !others.is_empty() {
         message.push_str(&format!("; {}", others.join(", ")));
     }
@@ -168,6 +172,12 @@ mod tests {
         assert_eq!(
             missing_offer(&graph(1), &workers(&[])),
             "no worker offers source sequence"
+        );
+        let mut kafka = graph(1);
+        kafka.vertices[0].operator = "kafka".into();
+        assert_eq!(
+            missing_offer(&kafka, &workers(&[("tm-1", 1)])),
+            "no worker offers source kafka; built without kafka: cargo build --features kafka"
         );
     }
 }

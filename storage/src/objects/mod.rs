@@ -20,6 +20,7 @@ pub use access::{AccessError, S3Access};
 pub use error::ObjectError;
 pub use location::{Location, LocationError};
 
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -187,6 +188,22 @@ impl Objects {
                 .bytes()
                 .await
                 .map_err(|e| map_error("read", location, e))
+        };
+        self.bounded("read", location, limit, read).await
+    }
+
+    /// Reads a part of an object that has at least the first byte of it; fewer bytes come where the
+    /// object ends.
+    pub async fn get_range(
+        &self,
+        location: &Location,
+        range: Range<u64>,
+        limit: Duration,
+    ) -> Result<Bytes, ObjectError> {
+        let read = async {
+            let (store, path) = self.named(location)?;
+            let found = store.get_range(&path, range).await;
+            found.map_err(|e| map_error("read", location, e))
         };
         self.bounded("read", location, limit, read).await
     }

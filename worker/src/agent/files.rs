@@ -1,6 +1,7 @@
 //! The engine's checkpoint files on the object store that the configuration names. Only a translation
 //! of names and errors.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,49 @@ impl CheckpointFiles for ObjectFiles {
             let location = locate(&path)?;
             let read = objects.get(&location, READ_WITHIN).await;
             read.map_err(|error| translate(path, error))
+        }
+        .boxed()
+    }
+
+    fn get_range(
+        &self,
+        path: String,
+        range: Range<u64>,
+    ) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+        let objects = self.objects.clone();
+        async move {
+            let location = locate(&path)?;
+            let read = objects.get_range(&location, range, READ_WITHIN).await;
+            read.map_err(|error| translate(path, error))
+        }
+        .boxed()
+    }
+
+    fn length(&self, path: String) -> BoxFuture<'static, Result<u64, StoreError>> {
+        let objects = self.objects.clone();
+        async move {
+            let location = locate(&path)?;
+            let found = objects.head(&location, READ_WITHIN).await;
+            let found = found.map_err(|error| translate(path, error))?;
+            Ok(found.size_bytes)
+        }
+        .boxed()
+    }
+
+    fn list(
+        &self,
+        dir: String,
+        most: usize,
+    ) -> BoxFuture<'static, Result<Vec<(String, u64)>, StoreError>> {
+        let objects = self.objects.clone();
+        async move {
+            let location = locate(&dir)?;
+            let found = objects.list_at_most(&location, most, READ_WITHIN).await;
+            let found = found.map_err(|error| translate(dir, error))?;
+            let named = found.into_iter();
+            Ok(named
+                .map(|one| (one.location.to_string(), one.size_bytes))
+                .collect())
         }
         .boxed()
     }

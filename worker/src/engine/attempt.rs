@@ -22,6 +22,7 @@ use super::orders::Orders;
 use super::partition::Partitioner;
 use super::plan::{LocalPlan, OutputPlan, TaskPlan};
 use super::registry::EpochCell;
+use super::remote::Remote;
 use super::restore::Checkpoint;
 use super::schema::schema_of;
 use super::sources::ListingCache;
@@ -257,7 +258,10 @@ impl<'a> Shared<'a> {
             vertex: planned.vertex,
             events: self.parts.events.clone(),
             files: self.parts.config.files.clone(),
-            effects: Effects::new(self.parts.config.authority.clone()),
+            effects: Effects::with_remote(
+                self.parts.config.authority.clone(),
+                Remote::new(self.parts.config.files.clone()),
+            ),
             orders: self.orders.clone(),
             restore: self.restore.clone(),
             listings: self.listings.clone(),

@@ -7,8 +7,9 @@ use super::effects::Effects;
 use super::error::TaskError;
 use super::ids::AttemptId;
 use super::own::build_to_commit;
+use super::remote::Remote;
 use super::restore::Checkpoint;
-use super::sinks::files::commit::commit_all;
+use super::sinks::committing::commit_all;
 use crate::own::Beginning;
 
 /// Commits and answers, also when that fails. Repeatable.
@@ -31,7 +32,8 @@ async fn commit(config: &EngineConfig, order: &CommitOnly) -> Result<(), TaskErr
     restore.allow_unclaimed_state = true;
     let (files, tasks) = (config.files.clone(), std::iter::empty());
     let checkpoint = Checkpoint::new(files, restore, order.run, &order.vertices, tasks);
-    let effects = Effects::new(config.authority.clone());
+    let remote = Remote::new(config.files.clone());
+    let effects = Effects::with_remote(config.authority.clone(), remote);
     for (vertex, transactions) in checkpoint.transactions().await? {
         let plan = order.vertices.iter().find(|plan| plan.id == vertex);
         match plan.filter(|plan| !super::is_built_in(&plan.kind, &plan.operator)) {

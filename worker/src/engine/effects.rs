@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Authority;
 use super::error::TaskError;
+use super::remote::Remote;
 
 /// A task that is cancelled waits this long for a file operation in progress (a sync on a slow
 /// disk). What lands later is harmless: names are of the attempt's token and never used again.
@@ -18,6 +19,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Effects {
     authority: Arc<dyn Authority>,
+    remote: Option<Remote>,
     tracker: TaskTracker,
 }
 
@@ -33,8 +35,23 @@ impl Effects {
     pub(crate) fn new(authority: Arc<dyn Authority>) -> Self {
         Self {
             authority,
+            remote: None,
             tracker: TaskTracker::new(),
         }
+    }
+
+    /// Effects that reach buckets as well.
+    pub(crate) fn with_remote(authority: Arc<dyn Authority>, remote: Remote) -> Self {
+        Self {
+            remote: Some(remote),
+            ..Self::new(authority)
+        }
+    }
+
+    /// The door to buckets, for work that may wait.
+    pub(crate) fn remote(&self) -> Result<Remote, TaskError> {
+        let remote = self.remote.clone();
+        remote.ok_or_else(|| TaskError::task("there is no object store here"))
     }
 
     /// Asked right before each effect.

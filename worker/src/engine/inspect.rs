@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
-use regent_protocol::spec::{FilesSinkSpec, FilesSourceSpec, IfExists};
+use regent_protocol::spec::{FilesSinkSpec, FilesSourceSpec, IfExists, KafkaSinkSpec};
 use regent_protocol::v1::{InspectPaths, PathProblem, PathsInspected, VertexPlan};
 
 use super::error::TaskError;
 use super::operators::config;
+use super::remote::{Remote, is_remote};
 use super::sources::{check_header, list_files, resolve_files};
 
 /// Headers of a source that are looked at; the rest is found out by running.
@@ -18,15 +19,16 @@ const HEADERS_MAX: usize = 1000;
 const EXISTING_MAX: usize = 100_000;
 
 /// Looks at every vertex. Blocking.
-pub(crate) fn inspect(order: &InspectPaths) -> PathsInspected {
+pub(crate) fn inspect(order: &InspectPaths, remote: &Remote) -> PathsInspected {
     let mut answer = PathsInspected {
         request: order.request,
         ..PathsInspected::default()
     };
     for vertex in &order.vertices {
         let looked = match (vertex.kind.as_str(), vertex.operator.as_str()) {
-            ("source", "files") => inspect_source(vertex),
-            ("sink", "files") => inspect_sink(vertex, &mut answer.existing_files),
+            ("source", "files") => inspect_source(vertex, remote),
+            ("sink", "files") => inspect_sink(vertex, remote, &mut answer.existing_files),
+            ("sink", "kafka") => inspect_staging(vertex),
             _ => Ok(()),
         };
         if let Err(error) = looked {
@@ -39,28 +41,47 @@ pub(crate) fn inspect(order: &InspectPaths) -> PathsInspected {
     answer
 }
 
-fn inspect_source(vertex: &VertexPlan) -> Result<(), TaskError> {
+fn inspect_source(vertex: &VertexPlan, remote: &Remote) -> Result<(), TaskError> {
     let spec: FilesSourceSpec = config(vertex)?;
     let files = match spec.discovery_interval_ms {
         // They may come later.
-        Some(_) => list_files(&spec.path)?,
-        None => resolve_files(&spec.path)?,
+        Some(_) => list_files(&spec.path, Some(remote))?,
+        None => resolve_files(&spec.path, Some(remote))?,
     };
     for file in files.iter().take(HEADERS_MAX) {
-        check_header(&spec, &file.path)?;
+        check_header(&spec, &file.path, remote)?;
     }
     Ok(())
 }
 
-fn inspect_sink(vertex: &VertexPlan, existing: &mut Vec<String>) -> Result<(), TaskError> {
+/// Messages that wait need a place; brokers are asked when the sink begins.
+fn inspect_staging(vertex: &VertexPlan) -> Result<(), TaskError> {
+    let spec: KafkaSinkSpec = config(vertex)?;
+    match spec.staging {
+        Some(staging) if !is_remote(&staging) => check_writable(Path::new(&staging)),
+        _ => Ok(()),
+    }
+}
+
+fn inspect_sink(
+    vertex: &VertexPlan,
+    remote: &Remote,
+    existing: &mut Vec<String>,
+) -> Result<(), TaskError> {
     let spec: FilesSinkSpec = config(vertex)?;
     let path = Path::new(&spec.path);
-    check_writable(path)?;
+    if !is_remote(&spec.path) {
+        check_writable(path)?;
+    }
     if spec.if_exists == IfExists::Append {
         return Ok(());
     }
     let mut found = Vec::new();
-    final_files(path, &mut found).map_err(|e| TaskError::io("listing", path, &e))?;
+    if is_remote(&spec.path) {
+        found = final_objects(&spec.path, remote)?;
+    } else {
+        final_files(path, &mut found).map_err(|e| TaskError::io("listing", path, &e))?;
+    }
     if found.len() > EXISTING_MAX {
         return Err(TaskError::task(format!(
             "{} holds more than {EXISTING_MAX} files",
@@ -103,6 +124,18 @@ fn check_writable(path: &Path) -> Result<(), TaskError> {
     Err(fail(path, &io::Error::from(io::ErrorKind::NotFound)))
 }
 
+/// The same in a bucket.
+fn final_objects(prefix: &str, remote: &Remote) -> Result<Vec<PathBuf>, TaskError> {
+    let shown = |path: &String| {
+        let below = path.strip_prefix(prefix).unwrap_or(path);
+        let mut names = below.split('/').filter(|name| !name.is_empty());
+        !names.any(|name| name.starts_with(['.', '_']))
+    };
+    let listed = remote.list(prefix, EXISTING_MAX)?.into_iter();
+    let paths = listed.map(|(path, _)| path).filter(shown);
+    Ok(paths.map(PathBuf::from).collect())
+}
+
 /// Committed output: files of which no path component below `directory` begins with `.` or `_`.
 fn final_files(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let entries = match fs::read_dir(directory) {
@@ -128,9 +161,31 @@ fn final_files(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
     use serde_json::json;
 
     use super::*;
+    use crate::engine::{CheckpointFiles, StoreError};
+
+    struct Nothing;
+    impl CheckpointFiles for Nothing {
+        fn put_create(
+            &self,
+            path: String,
+            _: Bytes,
+            _: Duration,
+        ) -> BoxFuture<'static, Result<(), StoreError>> {
+            std::future::ready(Err(StoreError::Failed(path))).boxed()
+        }
+        fn get(&self, path: String) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+            std::future::ready(Err(StoreError::Failed(path))).boxed()
+        }
+    }
 
     fn source(path: &Path, column: &str) -> VertexPlan {
         let config = json!({
@@ -158,11 +213,12 @@ mod tests {
     }
 
     fn look(vertex: VertexPlan) -> (Vec<String>, Vec<String>) {
-        let answer = inspect(&InspectPaths {
+        let order = InspectPaths {
             request: 7,
             vertices: vec![vertex],
             describe: vec![],
-        });
+        };
+        let answer = inspect(&order, &Remote::new(Arc::new(Nothing)));
         assert_eq!(answer.request, 7);
         let problems = answer.problems.into_iter().map(|p| p.message);
         (problems.collect(), answer.existing_files)

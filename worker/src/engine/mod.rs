@@ -16,6 +16,8 @@ mod exchange;
 mod frame;
 mod ids;
 mod inspect;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod keys;
 mod memory;
 mod meter;
@@ -26,6 +28,7 @@ mod partition;
 mod plan;
 mod rate;
 mod registry;
+mod remote;
 mod restore;
 mod schema;
 mod sinks;
@@ -67,13 +70,14 @@ pub(crate) use task::panic_text;
 
 use attempt::{Attempt, Parts};
 use registry::{Added, Registry};
+use remote::Remote;
 use task::{Command, Kill};
 
 /// Reports that wait for the agent before tasks wait for room.
 const EVENTS_MAX: usize = 4096;
 
 /// What this engine has built in.
-const OFFERS: [(&str, &str); 8] = [
+const OFFERS: &[(&str, &str)] = &[
     ("source", "sequence"),
     ("source", "files"),
     ("operator", "filter"),
@@ -82,11 +86,16 @@ const OFFERS: [(&str, &str); 8] = [
     ("sink", "files"),
     ("sink", "blackhole"),
     ("sink", "print"),
+    #[cfg(feature = "kafka")]
+    ("source", "kafka"),
+    #[cfg(feature = "kafka")]
+    ("sink", "kafka"),
 ];
 
 /// Whether a name is taken by what is built in.
 pub(crate) fn is_built_in(kind: &str, name: &str) -> bool {
-    OFFERS.contains(&(kind, name))
+    // The name stays taken in binaries without it: a job file means the same to all of them.
+    OFFERS.contains(&(kind, name)) || (name == "kafka" && kind != "operator")
 }
 
 /// The worker's lease. Checked right before every external effect: opening a staging file,
@@ -405,9 +414,10 @@ impl Engine {
         let request = order.request;
         let runtime = self.runtime.handle();
         let registry = self.shared.config.own.clone();
+        let remote = Remote::new(self.shared.config.files.clone());
         let looked = runtime
             .spawn_blocking(move || {
-                let mut answer = inspect::inspect(&order);
+                let mut answer = inspect::inspect(&order, &remote);
                 let asked = order.describe.iter();
                 answer.descriptions = asked.map(|v| own::describe(&registry, v)).collect();
                 answer

@@ -260,7 +260,8 @@ pub(crate) fn cut(states: &[TaskState], subtask: u32, parallelism: u32) -> Share
     let mine = groups_of(subtask, parallelism);
     let groups = states.iter().flat_map(|s| &s.key_groups);
     let transactions = || states.iter().flat_map(|s| &s.transactions);
-    let turn = |at: usize| at as u32 % parallelism == subtask;
+    // Those of one former subtask stay together: some sinks commit them in order.
+    let turn = |former: u32| former % parallelism == subtask;
     Share {
         items: states
             .iter()
@@ -271,9 +272,8 @@ pub(crate) fn cut(states: &[TaskState], subtask: u32, parallelism: u32) -> Share
             .cloned()
             .collect(),
         transactions: transactions()
-            .enumerate()
-            .filter(|(at, _)| turn(*at))
-            .map(|(_, t)| t.clone())
+            .filter(|one| turn(one.subtask))
+            .cloned()
             .collect(),
         listed: transactions().cloned().collect(),
         version: 0,
@@ -291,6 +291,7 @@ mod tests {
         };
         let transaction = |sequence: &u64| Transaction {
             sequence: *sequence,
+            subtask: u32::from(!groups.contains(&0)),
             ..Default::default()
         };
         TaskState {
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_go_by_range_and_transactions_in_turn() {
+    fn groups_go_by_range_and_transactions_by_their_subtask() {
         let states = [
             state(&["a", "b"], &[0, 63], &[0, 1]),
             state(&["c"], &[64, 127], &[0]),

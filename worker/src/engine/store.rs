@@ -1,9 +1,12 @@
 //! Where the engine puts checkpoint files and finds them again, as it needs them: a seam, so that
 //! the tasks don't depend on which object store is configured and tests can make it slow or broken.
 
+use std::future::ready;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 /// Why a checkpoint file could not be written or read.
@@ -47,4 +50,34 @@ pub trait CheckpointFiles: Send + Sync + 'static {
 
     /// The whole file.
     fn get(&self, path: String) -> BoxFuture<'static, Result<Bytes, StoreError>>;
+
+    /// A part of a file that has at least its first byte; fewer bytes come where the file ends.
+    fn get_range(
+        &self,
+        path: String,
+        _range: Range<u64>,
+    ) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+        only_checkpoints(path)
+    }
+
+    /// Length in bytes.
+    fn length(&self, path: String) -> BoxFuture<'static, Result<u64, StoreError>> {
+        only_checkpoints(path)
+    }
+
+    /// Files below a directory with their lengths, sorted by name; an error if they are more than
+    /// `most`.
+    fn list(
+        &self,
+        dir: String,
+        _most: usize,
+    ) -> BoxFuture<'static, Result<Vec<(String, u64)>, StoreError>> {
+        only_checkpoints(dir)
+    }
+}
+
+/// The answer of stores that jobs can't read from or write to.
+fn only_checkpoints<T: Send + 'static>(path: String) -> BoxFuture<'static, Result<T, StoreError>> {
+    let error = StoreError::Failed(format!("{path}: this store holds checkpoints only"));
+    ready(Err(error)).boxed()
 }

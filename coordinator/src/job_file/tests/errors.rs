@@ -300,8 +300,8 @@ const SOURCES: &[(&str, &[&str])] = &[
         &["a path can't be empty"],
     ),
     (
-        "source: files, with: { path: «'s3://b/x', format: csv, columns: { a: utf8 } }",
-        &["not URLs"],
+        "source: files, with: { path: «'gs://b/x', format: csv, columns: { a: utf8 } }",
+        &["only paths of the file system and s3://bucket/prefix"],
     ),
     (
         "source: files, with: { path: x, format: «cvs, columns: { a: utf8 } }",

@@ -115,7 +115,19 @@ fn paths_are_made_absolute_by_text() {
         );
     }
     assert_eq!(paths::absolute(" ", dir), Err(PathError::Empty));
-    assert_eq!(paths::absolute("s3://bucket/x", dir), Err(PathError::Url));
+    assert_eq!(paths::absolute("gs://bucket/x", dir), Err(PathError::Url));
+    let built = |path: &str, error| {
+        let built = regent_storage::objects::S3_BUILT;
+        if built {
+            Ok(path.to_owned())
+        } else {
+            Err(error)
+        }
+    };
+    let found = paths::absolute("s3://bucket//x/./y/../*.csv", dir);
+    assert_eq!(found, built("s3://bucket/x/*.csv", PathError::NoS3));
+    let whole = paths::absolute("s3://bucket/", dir);
+    assert!(matches!(whole, Err(PathError::NoKey | PathError::NoS3)));
     assert_eq!(
         paths::absolute("out", Path::new("relative")),
         Err(PathError::NotText)

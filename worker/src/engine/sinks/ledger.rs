@@ -31,6 +31,15 @@ impl Ledger {
         }
     }
 
+    /// As [`Ledger::new`]; the first transaction has the sequence `next`.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn resumed(settled: u64, next: u64) -> Self {
+        Self {
+            next_sequence: next,
+            ..Self::new(settled)
+        }
+    }
+
     /// The sequence of a new transaction.
     pub(crate) fn begin(&mut self) -> u64 {
         self.next_sequence += 1;

@@ -2,7 +2,10 @@
 //! when the checkpoint that lists them is complete; when that is, the task knows.
 
 mod blackhole;
+pub(crate) mod committing;
 pub(crate) mod files;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub(crate) mod ledger;
 mod print;
 pub(crate) mod text;
@@ -90,7 +93,7 @@ pub(crate) struct SinkStart {
 }
 
 /// The sink that a vertex names.
-pub(crate) fn build(plan: &VertexPlan, start: SinkStart) -> Result<Box<dyn Sink>, TaskError> {
+pub(crate) async fn build(plan: &VertexPlan, start: SinkStart) -> Result<Box<dyn Sink>, TaskError> {
     match plan.operator.as_str() {
         "blackhole" => Ok(Box::new(blackhole::Blackhole)),
         "print" => Ok(Box::new(print::Print::new(plan, &start)?)),
@@ -98,6 +101,10 @@ pub(crate) fn build(plan: &VertexPlan, start: SinkStart) -> Result<Box<dyn Sink>
             let sink = files::FilesSink::new(&config(plan)?, &plan.columns, start)?;
             Ok(Box::new(sink))
         }
+        #[cfg(feature = "kafka")]
+        "kafka" => kafka::build(&config(plan)?, plan, start).await,
+        #[cfg(not(feature = "kafka"))]
+        "kafka" => Err(TaskError::task(regent_protocol::WITHOUT_KAFKA)),
         other => Err(TaskError::task(format!("unknown sink {other}"))),
     }
 }

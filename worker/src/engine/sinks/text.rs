@@ -123,7 +123,7 @@ fn fits_json(kind: ColumnType, column: &ArrayRef, row: usize) -> bool {
 }
 
 /// A value that needs no quotes.
-fn plain(kind: ColumnType, column: &ArrayRef, row: usize, out: &mut Vec<u8>) {
+pub(super) fn plain(kind: ColumnType, column: &ArrayRef, row: usize, out: &mut Vec<u8>) {
     // Writing into a Vec can't fail.
     let _ = match kind {
         ColumnType::Int64 => write!(out, "{}", column.as_primitive::<Int64Type>().value(row)),

@@ -2,6 +2,8 @@
 //! storing positions belong to the task.
 
 mod files;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod sequence;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use regent_protocol::v1::VertexPlan;
 
 use super::error::TaskError;
 use super::operators::config;
+use super::remote::Remote;
 
 pub(crate) use files::{ListingCache, check_header, list as list_files, resolve as resolve_files};
 
@@ -49,6 +52,12 @@ pub(crate) trait Source: Send {
     fn state_bytes(&self) -> u64 {
         0
     }
+
+    /// The position that was just handed out is of this checkpoint.
+    fn marked(&mut self, _checkpoint: u64) {}
+
+    /// The checkpoint is complete. For what others may see of the position; the state is what counts.
+    fn completed(&mut self, _checkpoint: u64) {}
 }
 
 /// What a subtask of a source starts from.
@@ -59,6 +68,8 @@ pub(crate) struct SourceStart {
     pub(crate) restored: Option<Vec<Bytes>>,
     /// Shared by the subtasks of the attempt on this worker.
     pub(crate) listings: Arc<ListingCache>,
+    /// Buckets, where paths may lie.
+    pub(crate) remote: Option<Remote>,
 }
 
 /// The source that a vertex names.
@@ -72,6 +83,13 @@ pub(crate) async fn build(
             let source = files::FilesSource::start(config(plan)?, &plan.id, start).await?;
             Ok(Box::new(source))
         }
+        #[cfg(feature = "kafka")]
+        "kafka" => {
+            let source = kafka::KafkaSource::start(config(plan)?, &plan.id, start).await?;
+            Ok(Box::new(source))
+        }
+        #[cfg(not(feature = "kafka"))]
+        "kafka" => Err(TaskError::task(regent_protocol::WITHOUT_KAFKA)),
         other => Err(TaskError::task(format!("unknown source {other}"))),
     }
 }

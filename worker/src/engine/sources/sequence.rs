@@ -225,6 +225,7 @@ mod tests {
                 parallelism,
                 restored: items.map(<[Bytes]>::to_vec),
                 listings: Arc::default(),
+                remote: None,
             };
             Sequence::new(spec, &start).unwrap()
         };

@@ -12,7 +12,7 @@ use crate::engine::operators::OperatorStart;
 use crate::engine::own::{self, OwnStart, Running};
 use crate::engine::restore::Share;
 use crate::engine::schema::schema_of;
-use crate::engine::sinks::files::commit::commit_all;
+use crate::engine::sinks::committing::commit_all;
 use crate::engine::sinks::{self, SinkStart};
 use crate::engine::sources::{self, SourceStart};
 use crate::engine::{operators, schema};
@@ -138,6 +138,7 @@ impl Live {
             parallelism: plan.parallelism,
             restored: share.map(|share| share.items),
             listings: self.context.listings.clone(),
+            remote: self.context.effects.remote().ok(),
         };
         sources::build(plan, start).await.map(Node::Source)
     }
@@ -163,6 +164,6 @@ impl Live {
             items: share.items,
             effects: self.context.effects.clone(),
         };
-        sinks::build(plan, start).map(Node::Sink)
+        sinks::build(plan, start).await.map(Node::Sink)
     }
 }

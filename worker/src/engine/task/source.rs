@@ -112,7 +112,8 @@ impl Live {
             Command::Aborted(id) if standing.stopped == Some(id) => standing.stopped = None,
             // Whoever wanted the savepoint will order another; rows behind it are in none.
             Command::AbortAlignments => standing.stopped = None,
-            Command::Completed(_) | Command::Aborted(_) => {}
+            Command::Completed(id) => source.completed(id),
+            Command::Aborted(_) => {}
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -142,6 +143,7 @@ impl Live {
             operator_items: source.snapshot()?,
             ..TaskState::default()
         };
+        source.marked(id);
         self.outputs
             .broadcast(Element::Barrier(Barrier { id, kind }))
             .await;

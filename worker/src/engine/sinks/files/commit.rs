@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use regent_protocol::v1::Transaction;
 
+use super::objects;
 use crate::engine::effects::Effects;
 use crate::engine::error::TaskError;
+use crate::engine::remote::is_remote;
 
 /// Two committers may race for the same file; each loss is looked at again.
 const LOOKS_MAX: usize = 4;
@@ -20,6 +22,10 @@ const LOOKS_MAX: usize = 4;
 pub(crate) fn commit_all(effects: &Effects, transactions: &[Transaction]) -> Result<(), TaskError> {
     let mut directories = BTreeSet::new();
     for transaction in transactions {
+        if is_remote(&transaction.final_path) {
+            objects::commit_one(effects, transaction)?;
+            continue;
+        }
         commit_one(effects, transaction)?;
         let staged = Path::new(&transaction.staged_path).parent();
         let last = Path::new(&transaction.final_path).parent();
@@ -41,7 +47,7 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
 
 /// What lies at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     Nothing,
     Same,
     Other,
@@ -49,7 +55,7 @@ enum Found {
 
 /// What there is to do for one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Rename,
     Done,
     /// Staging is deleted only after the commit: the user took the file away.
@@ -58,7 +64,7 @@ enum Step {
     FinalDiffers,
 }
 
-fn decide(staged: Found, last: Found) -> Step {
+pub(super) fn decide(staged: Found, last: Found) -> Step {
     match (staged, last) {
         (_, Found::Other) => Step::FinalDiffers,
         (_, Found::Same) => Step::Done,
@@ -85,8 +91,10 @@ fn commit_one(effects: &Effects, transaction: &Transaction) -> Result<(), TaskEr
                 );
                 return Ok(());
             }
-            Step::FinalDiffers => return Err(differs(&last, "the final file")),
-            Step::StagedDiffers => return Err(differs(&staged, "the staged file")),
+            Step::FinalDiffers => return Err(differs(&transaction.final_path, "the final file")),
+            Step::StagedDiffers => {
+                return Err(differs(&transaction.staged_path, "the staged file"));
+            }
             Step::Rename => {
                 effects.allowed()?;
                 match rename_without_replacing(&staged, &last) {
@@ -111,10 +119,9 @@ fn is_race(error: &io::Error) -> bool {
     )
 }
 
-fn differs(path: &Path, what: &str) -> TaskError {
+pub(super) fn differs(path: &str, what: &str) -> TaskError {
     TaskError::task(format!(
-        "{}: {what} is not the one that the checkpoint lists; move it away",
-        path.display()
+        "{path}: {what} is not the one that the checkpoint lists; move it away"
     ))
 }
 

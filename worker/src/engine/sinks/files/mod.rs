@@ -3,7 +3,8 @@
 //! lists them is complete. At-least-once: files are renamed as soon as they are closed.
 
 pub(crate) mod commit;
-mod part;
+mod objects;
+pub(super) mod part;
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,6 @@ use super::{Committed, Sink, SinkStart, SinkState};
 use crate::engine::effects::Effects;
 use crate::engine::error::TaskError;
 
-/// A file is closed when it has this many bytes, barrier or not.
-const PART_BYTES: u64 = 128 * 1024 * 1024;
 /// At-least-once output appears at the latest after this time.
 const PART_AGE: Duration = Duration::from_secs(5);
 /// subtask (u32, little-endian) and whether it has made a file for the run (u8).
@@ -93,7 +92,7 @@ impl FilesSink {
         let writer = &mut self.writer;
         let rows = |out: &mut Vec<u8>| writer.rows(&batch, out);
         part.append(&self.effects, batch.num_rows(), rows).await?;
-        if part.length() >= PART_BYTES {
+        if part.length() >= self.places.part_bytes() {
             self.close().await?;
         }
         Ok(())

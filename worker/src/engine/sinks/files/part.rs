@@ -12,7 +12,12 @@ use super::commit::sync_directory;
 use crate::engine::effects::Effects;
 use crate::engine::error::TaskError;
 use crate::engine::ids::{AttemptId, log_token};
+use crate::engine::remote::is_remote;
 
+/// A file is closed when it has this many bytes, barrier or not.
+const PART_BYTES: u64 = 128 * 1024 * 1024;
+/// The same for an object: it lies in memory until it is whole.
+const OBJECT_BYTES: u64 = 32 * 1024 * 1024;
 /// Bytes that are gathered before they are handed to the file.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// The cleaner may remove an empty directory just before a file is made in it.
@@ -23,6 +28,8 @@ const OPEN_TRIES: usize = 5;
 pub(crate) struct Places {
     base: PathBuf,
     staging: PathBuf,
+    /// They lie in a bucket.
+    remote: bool,
     run: LogToken,
     token: LogToken,
     subtask: u32,
@@ -41,10 +48,20 @@ impl Places {
         Self {
             staging: base.join("_staging").join(format!("{run}-{token}")),
             base,
+            remote: is_remote(path),
             run,
             token,
             subtask,
             extension,
+        }
+    }
+
+    /// How much a part holds at most, but for its last batch.
+    pub(crate) fn part_bytes(&self) -> u64 {
+        if self.remote {
+            OBJECT_BYTES
+        } else {
+            PART_BYTES
         }
     }
 
@@ -68,7 +85,8 @@ impl Places {
 /// A file that isn't a finished transaction yet.
 #[derive(Debug)]
 pub(crate) struct Part {
-    file: Arc<File>,
+    /// `None`: an object, which is written when it is whole.
+    file: Option<Arc<File>>,
     transaction: Transaction,
     buffer: Vec<u8>,
     opened: Instant,
@@ -82,18 +100,27 @@ impl Part {
         sequence: u64,
     ) -> Result<Self, TaskError> {
         let transaction = places.transaction(sequence);
+        if places.remote {
+            effects.allowed()?;
+            return Ok(Self::new(None, transaction));
+        }
         let path = PathBuf::from(&transaction.staged_path);
         let (base, staging) = (places.base.clone(), places.staging.clone());
         let create = move |effects: &Effects| {
             effects.allowed()?;
             create(&base, &staging, &path).map_err(|e| TaskError::io("creating", &path, &e))
         };
-        Ok(Self {
-            file: Arc::new(effects.run(create).await?),
+        let file = Arc::new(effects.run(create).await?);
+        Ok(Self::new(Some(file), transaction))
+    }
+
+    fn new(file: Option<Arc<File>>, transaction: Transaction) -> Self {
+        Self {
+            file,
             transaction,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             opened: Instant::now(),
-        })
+        }
     }
 
     /// Lets `fill` append text that holds `rows` rows.
@@ -110,15 +137,18 @@ impl Part {
         transaction.crc32c = crc32c::crc32c_append(transaction.crc32c, added);
         transaction.length += added.len() as u64;
         transaction.rows += rows as u64;
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush(effects).await?;
+        match &self.file {
+            Some(file) if self.buffer.len() >= BUFFER_BYTES => {
+                let file = file.clone();
+                self.flush(effects, file).await
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    async fn flush(&mut self, effects: &Effects) -> Result<(), TaskError> {
+    async fn flush(&mut self, effects: &Effects, file: Arc<File>) -> Result<(), TaskError> {
         let buffer = std::mem::take(&mut self.buffer);
-        let (file, path) = (self.file.clone(), self.transaction.staged_path.clone());
+        let path = self.transaction.staged_path.clone();
         let write = move |_: &Effects| {
             let written = (&*file).write_all(&buffer);
             written.map_err(|e| TaskError::io("writing", Path::new(&path), &e))?;
@@ -131,11 +161,11 @@ impl Part {
 
     /// Makes the file durable; it is a transaction now.
     pub(crate) async fn close(mut self, effects: &Effects) -> Result<Transaction, TaskError> {
-        self.flush(effects).await?;
-        let (file, path) = (
-            self.file.clone(),
-            PathBuf::from(&self.transaction.staged_path),
-        );
+        let Some(file) = self.file.clone() else {
+            return self.close_object(effects).await;
+        };
+        self.flush(effects, file.clone()).await?;
+        let path = PathBuf::from(&self.transaction.staged_path);
         let sync = move |effects: &Effects| {
             effects.allowed()?;
             let synced = file.sync_all().and_then(|()| match path.parent() {
@@ -145,6 +175,22 @@ impl Part {
             synced.map_err(|e| TaskError::io("syncing", &path, &e))
         };
         effects.run(sync).await?;
+        Ok(self.transaction)
+    }
+
+    /// Writes the object whole: its name appears with all of its bytes or not at all.
+    async fn close_object(self, effects: &Effects) -> Result<Transaction, TaskError> {
+        let (path, bytes) = (self.transaction.staged_path.clone(), self.buffer);
+        let write = move |effects: &Effects| {
+            effects.allowed()?;
+            if effects.remote()?.put_create(&path, bytes.into())? {
+                return Ok(());
+            }
+            Err(TaskError::task(format!(
+                "{path} is there already, and is another"
+            )))
+        };
+        effects.run(write).await?;
         Ok(self.transaction)
     }
 

@@ -1,8 +1,9 @@
 //! A file as a growing window of bytes, so that records are parsed in place and positions stay
 //! exact. What a record is belongs to the formats.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
+
+use super::input::Input;
 
 /// The window grows by at least this much at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -13,7 +14,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The unread bytes of a file from `offset` on.
 #[derive(Debug)]
 pub(super) struct Chunks {
-    file: File,
+    input: Input,
     buffer: Vec<u8>,
     begin: usize,
     offset: u64,
@@ -22,10 +23,10 @@ pub(super) struct Chunks {
 
 impl Chunks {
     /// Reads from `offset` on.
-    pub(super) fn new(mut file: File, offset: u64) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(offset))?;
+    pub(super) fn new(mut input: Input, offset: u64) -> io::Result<Self> {
+        input.seek(offset)?;
         Ok(Self {
-            file,
+            input,
             buffer: Vec::new(),
             begin: 0,
             offset,
@@ -63,7 +64,7 @@ impl Chunks {
         self.buffer.resize(old + CHUNK_BYTES.max(old), 0);
         let mut filled = old;
         while filled < self.buffer.len() {
-            match self.file.read(&mut self.buffer[filled..]) {
+            match self.input.read(&mut self.buffer[filled..]) {
                 Ok(0) => {
                     self.eof = true;
                     break;

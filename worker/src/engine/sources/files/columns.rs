@@ -16,7 +16,7 @@ use crate::engine::timestamp;
 
 /// One parsed value, not yet part of a column.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Cell {
+pub(in crate::engine::sources) enum Cell {
     Null,
     Int64(i64),
     Float64(f64),
@@ -26,7 +26,7 @@ pub(super) enum Cell {
 }
 
 /// Parses the text of a field. Empty and `NA` are null. `None` if it isn't of that type.
-pub(super) fn parse(kind: ColumnType, text: &[u8]) -> Option<Cell> {
+pub(in crate::engine::sources) fn parse(kind: ColumnType, text: &[u8]) -> Option<Cell> {
     if text.is_empty() || text == b"NA" {
         return Some(Cell::Null);
     }
@@ -126,13 +126,13 @@ impl Builder {
 }
 
 /// Columns of a batch that is being read.
-pub(super) struct Columns {
+pub(in crate::engine::sources) struct Columns {
     builders: Vec<Builder>,
     rows: usize,
 }
 
 impl Columns {
-    pub(super) fn new(specs: &[ColumnSpec], rows: usize) -> Self {
+    pub(in crate::engine::sources) fn new(specs: &[ColumnSpec], rows: usize) -> Self {
         let builder = |spec: &ColumnSpec| Builder::new(spec.data_type, rows);
         Self {
             builders: specs.iter().map(builder).collect(),
@@ -141,7 +141,7 @@ impl Columns {
     }
 
     /// Appends a row with a value for each column.
-    pub(super) fn append(&mut self, row: &[Cell]) {
+    pub(in crate::engine::sources) fn append(&mut self, row: &[Cell]) {
         debug_assert_eq!(row.len(), self.builders.len());
         for (builder, cell) in self.builders.iter_mut().zip(row) {
             builder.append(cell);
@@ -149,18 +149,21 @@ impl Columns {
         self.rows += 1;
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(in crate::engine::sources) fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(super) fn finish(self, schema: &SchemaRef) -> Result<RecordBatch, TaskError> {
+    pub(in crate::engine::sources) fn finish(
+        self,
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch, TaskError> {
         let arrays = self.builders.into_iter().map(Builder::finish).collect();
         Ok(RecordBatch::try_new(schema.clone(), arrays)?)
     }
 }
 
 /// The schema of the columns in job-file order.
-pub(super) fn schema(specs: &[ColumnSpec]) -> SchemaRef {
+pub(in crate::engine::sources) fn schema(specs: &[ColumnSpec]) -> SchemaRef {
     let field = |spec: &ColumnSpec| Field::new(&spec.name, arrow_type(spec.data_type), true);
     Arc::new(Schema::new(specs.iter().map(field).collect::<Vec<_>>()))
 }

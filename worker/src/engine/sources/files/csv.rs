@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Where a field's content lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Field {
+pub(in crate::engine::sources) struct Field {
     range: Range<usize>,
     /// Holds doubled quotes.
     escaped: bool,
@@ -15,7 +15,7 @@ pub(super) struct Field {
 
 impl Field {
     /// The field's content.
-    pub(super) fn content<'a>(&self, window: &'a [u8]) -> Cow<'a, [u8]> {
+    pub(in crate::engine::sources) fn content<'a>(&self, window: &'a [u8]) -> Cow<'a, [u8]> {
         let raw = &window[self.range.clone()];
         if !self.escaped {
             return Cow::Borrowed(raw);
@@ -33,7 +33,7 @@ impl Field {
 
 /// What the front of a window is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Scan {
+pub(in crate::engine::sources) enum Scan {
     /// A record; its fields are in the list given.
     Record {
         /// Bytes up to the next record.
@@ -55,7 +55,7 @@ pub(super) enum Scan {
 }
 
 /// Scans the first record. `last` tells that nothing follows the window.
-pub(super) fn scan(window: &[u8], last: bool, fields: &mut Vec<Field>) -> Scan {
+pub(in crate::engine::sources) fn scan(window: &[u8], last: bool, fields: &mut Vec<Field>) -> Scan {
     fields.clear();
     if let Some(blank) = blank(window, last) {
         return blank;

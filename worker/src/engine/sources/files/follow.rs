@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::listing::{self, FileFound};
 use super::position::SplitPosition;
 use crate::engine::error::TaskError;
+use crate::engine::remote::Remote;
 
 /// Files that one subtask remembers. Those it has read and that are gone are forgotten beyond this.
 const REMEMBERED_MAX: usize = 100_000;
@@ -25,17 +26,23 @@ pub(super) struct Follow {
     subtask: u64,
     parallelism: u64,
     next_look: Option<Instant>,
+    remote: Option<Remote>,
 }
 
 impl Follow {
     /// `None` if the source isn't to follow its path.
-    pub(super) fn of(spec: &FilesSourceSpec, (subtask, parallelism): (u32, u32)) -> Option<Self> {
+    pub(super) fn of(
+        spec: &FilesSourceSpec,
+        (subtask, parallelism): (u32, u32),
+        remote: Option<Remote>,
+    ) -> Option<Self> {
         Some(Self {
             path: spec.path.clone(),
             interval: Duration::from_millis(spec.discovery_interval_ms?),
             subtask: subtask.into(),
             parallelism: parallelism.into(),
             next_look: None,
+            remote,
         })
     }
 
@@ -72,8 +79,9 @@ impl Follow {
 
     /// Looks for new files and appends them, sorted by name.
     pub(super) async fn look(&mut self, splits: &mut Vec<SplitPosition>) -> Result<(), TaskError> {
-        let path = self.path.clone();
-        let listed = tokio::task::spawn_blocking(move || listing::list(&path)).await;
+        let (path, remote) = (self.path.clone(), self.remote.clone());
+        let listed =
+            tokio::task::spawn_blocking(move || listing::list(&path, remote.as_ref())).await;
         let found = listed.map_err(|e| TaskError::task(format!("listing files: {e}")))??;
         self.next_look = Some(Instant::now() + self.interval);
         self.take(splits, found, REMEMBERED_MAX)
@@ -120,6 +128,7 @@ mod tests {
             subtask,
             parallelism,
             next_look: None,
+            remote: None,
         }
     }
 

@@ -8,7 +8,7 @@ use super::csv::Scan;
 use crate::engine::timestamp;
 
 /// Scans the first line. `last` tells that nothing follows the window.
-pub(super) fn scan(window: &[u8], last: bool) -> Scan {
+pub(in crate::engine::sources) fn scan(window: &[u8], last: bool) -> Scan {
     let (line, bytes) = match window.iter().position(|b| *b == b'\n') {
         Some(end) => (&window[..end], end + 1),
         None if !last => return Scan::More,
@@ -26,7 +26,7 @@ pub(super) fn scan(window: &[u8], last: bool) -> Scan {
 }
 
 /// Parses a line into a value for each column; the error says what doesn't fit.
-pub(super) fn parse_line(
+pub(in crate::engine::sources) fn parse_line(
     line: &[u8],
     columns: &[ColumnSpec],
     row: &mut Vec<Cell>,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
 use crate::engine::error::TaskError;
+use crate::engine::remote::{Remote, is_remote};
 
 /// More files than this under one path is a mistake in the path.
 const FILES_MAX: usize = 100_000;
@@ -35,6 +36,7 @@ impl ListingCache {
         &self,
         vertex: &str,
         path: &str,
+        remote: Option<Remote>,
     ) -> Result<Arc<FilesFound>, TaskError> {
         let cell = {
             let mut map = self
@@ -45,7 +47,7 @@ impl ListingCache {
         };
         let path = path.to_owned();
         let list = || async move {
-            let listed = tokio::task::spawn_blocking(move || resolve(&path)).await;
+            let listed = tokio::task::spawn_blocking(move || resolve(&path, remote.as_ref())).await;
             let files = listed.map_err(|e| TaskError::task(format!("listing files: {e}")))?;
             files.map(Arc::new)
         };
@@ -54,8 +56,8 @@ impl ListingCache {
 }
 
 /// The files that a path means now. No file at all is an error: a job would silently do nothing.
-pub(crate) fn resolve(path: &str) -> Result<FilesFound, TaskError> {
-    let files = list(path)?;
+pub(crate) fn resolve(path: &str, remote: Option<&Remote>) -> Result<FilesFound, TaskError> {
+    let files = list(path, remote)?;
     if files.is_empty() {
         return Err(TaskError::task(format!("{path}: no file is there")));
     }
@@ -63,7 +65,10 @@ pub(crate) fn resolve(path: &str) -> Result<FilesFound, TaskError> {
 }
 
 /// The files that a path means now, if any.
-pub(crate) fn list(path: &str) -> Result<FilesFound, TaskError> {
+pub(crate) fn list(path: &str, remote: Option<&Remote>) -> Result<FilesFound, TaskError> {
+    if let Some(remote) = remote.filter(|_| is_remote(path)) {
+        return list_remote(path, remote);
+    }
     let mut paths = match fs::metadata(path) {
         Ok(found) if found.is_dir() => directory(Path::new(path))?,
         Ok(_) => vec![PathBuf::from(path)],
@@ -77,6 +82,45 @@ pub(crate) fn list(path: &str) -> Result<FilesFound, TaskError> {
     }
     paths.sort();
     paths.into_iter().filter_map(found).collect()
+}
+
+/// Objects that a path means: one of that name, those directly below it, or those that match.
+fn list_remote(path: &str, remote: &Remote) -> Result<FilesFound, TaskError> {
+    let pattern = path.trim_end_matches('/');
+    let fixed = match pattern.find(['*', '?', '[']) {
+        Some(wildcard) => &pattern[..pattern[..wildcard].rfind('/').unwrap_or(0)],
+        None => pattern,
+    };
+    if fixed == pattern
+        && let Ok(length) = remote.length(pattern)
+    {
+        let path = pattern.to_owned();
+        return Ok(vec![FileFound { path, length }]);
+    }
+    let rest = pattern.strip_prefix(fixed).unwrap_or_default();
+    let listed = remote.list(fixed, FILES_MAX)?.into_iter();
+    let meant = |(path, _): &(String, u64)| {
+        let below = path.strip_prefix(fixed).unwrap_or(path);
+        is_meant(rest.trim_start_matches('/'), below.trim_start_matches('/'))
+    };
+    let found = listed.filter(meant);
+    Ok(found
+        .map(|(path, length)| FileFound { path, length })
+        .collect())
+}
+
+/// True if a name below a prefix matches the rest of the pattern; an empty one means what lies directly
+/// below and isn't hidden.
+fn is_meant(rest: &str, name: &str) -> bool {
+    if rest.is_empty() {
+        return !name.contains('/') && !name.starts_with(['.', '_']);
+    }
+    let (parts, names) = (rest.split('/'), name.split('/'));
+    let hidden = |part: &str, name: &str| name.starts_with('.') && !part.starts_with('.');
+    parts.clone().count() == names.clone().count()
+        && parts
+            .zip(names)
+            .all(|(part, name)| matches(part, name) && !hidden(part, name))
 }
 
 /// `None`: it is gone again.
@@ -226,8 +270,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_below_a_prefix() {
+        for (rest, name, expected) in [
+            ("", "a.csv", true),
+            ("", "deep/a.csv", false),
+            ("", "_staging", false),
+            ("", ".hidden", false),
+            ("*.csv", "a.csv", true),
+            ("*.csv", ".a.csv", false),
+            ("*.csv", "deep/a.csv", false),
+            ("d*/?.csv", "deep/a.csv", true),
+            ("d*/?.csv", "deep/a/b.csv", false),
+        ] {
+            assert_eq!(is_meant(rest, name), expected, "{rest:?} {name}");
+        }
+    }
+
     fn list(path: &Path) -> Result<Vec<String>, TaskError> {
-        let files = resolve(path.to_str().unwrap())?;
+        let files = resolve(path.to_str().unwrap(), None)?;
         let name = |f: FileFound| f.path.rsplit('/').next().unwrap().to_owned();
         Ok(files.into_iter().map(name).collect())
     }

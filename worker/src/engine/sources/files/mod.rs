@@ -4,10 +4,11 @@
 //! for ever (`follow`).
 
 mod chunks;
-mod columns;
-mod csv;
+pub(super) mod columns;
+pub(super) mod csv;
 mod follow;
-mod json;
+mod input;
+pub(super) mod json;
 mod listing;
 mod position;
 mod reader;
@@ -30,6 +31,7 @@ use self::reader::{ReadPlan, SplitReader};
 use super::{BATCH_ROWS, Source, SourceStart, SourceStep};
 use crate::engine::error::TaskError;
 use crate::engine::rate::{Allowance, RateLimiter};
+use crate::engine::remote::Remote;
 
 /// One subtask of a files source.
 pub(crate) struct FilesSource {
@@ -52,13 +54,17 @@ impl FilesSource {
         start: SourceStart,
     ) -> Result<Self, TaskError> {
         let mine = |p: &SplitPosition| p.split % start.parallelism == start.subtask;
-        let follow = Follow::of(&spec, (start.subtask, start.parallelism));
+        let remote = start.remote.clone();
+        let follow = Follow::of(&spec, (start.subtask, start.parallelism), remote.clone());
         let splits = match (&follow, &start.restored) {
             (Some(follow), Some(items)) => follow.restored(items)?,
             (Some(_), None) => Vec::new(),
             (None, Some(items)) => from_items(items)?.into_iter().filter(mine).collect(),
             (None, None) => {
-                let files = start.listings.files(vertex, &spec.path).await?;
+                let files = start
+                    .listings
+                    .files(vertex, &spec.path, start.remote.clone())
+                    .await?;
                 from_listing(&files).into_iter().filter(mine).collect()
             }
         };
@@ -66,7 +72,7 @@ impl FilesSource {
             |rate: f64| RateLimiter::new(rate / f64::from(start.parallelism), Instant::now());
         Ok(Self {
             limiter: spec.rate.map(rate),
-            plan: Arc::new(ReadPlan::new(spec)),
+            plan: Arc::new(ReadPlan::new(spec, remote)),
             splits,
             current: 0,
             follow,
@@ -161,12 +167,17 @@ impl Source for FilesSource {
 }
 
 /// Looks at a file as a start would: readable, and in CSV a header with all columns.
-pub(crate) fn check_header(spec: &FilesSourceSpec, path: &str) -> Result<(), TaskError> {
+pub(crate) fn check_header(
+    spec: &FilesSourceSpec,
+    path: &str,
+    remote: &Remote,
+) -> Result<(), TaskError> {
     let position = SplitPosition {
         path: path.to_owned(),
         ..SplitPosition::default()
     };
-    SplitReader::open(Arc::new(ReadPlan::new(spec.clone())), position).map(|_| ())
+    let plan = ReadPlan::new(spec.clone(), Some(remote.clone()));
+    SplitReader::open(Arc::new(plan), position).map(|_| ())
 }
 
 #[cfg(test)]

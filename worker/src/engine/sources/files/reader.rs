@@ -1,7 +1,6 @@
 //! Reads one split batch by batch: opens the file at its position, finds the columns, parses rows.
 //! Runs on blocking threads; rates and the order of splits belong to the source.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +12,11 @@ use regent_protocol::spec::{FileFormat, FilesSourceSpec, OnError};
 use super::chunks::{Chunks, RECORD_BYTES_MAX};
 use super::columns::{Cell, Columns, parse, schema};
 use super::csv::{Field, Scan, scan};
+use super::input::Input;
 use super::json;
 use super::position::SplitPosition;
 use crate::engine::error::TaskError;
+use crate::engine::remote::Remote;
 
 /// A batch ends after this many bytes of the file, whatever its rows.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
@@ -27,12 +28,17 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct ReadPlan {
     pub(super) spec: FilesSourceSpec,
     pub(super) schema: SchemaRef,
+    /// Buckets, where splits may lie.
+    remote: Option<Remote>,
 }
 
 impl ReadPlan {
-    pub(super) fn new(spec: FilesSourceSpec) -> Self {
-        let schema = schema(&spec.columns);
-        Self { spec, schema }
+    pub(super) fn new(spec: FilesSourceSpec, remote: Option<Remote>) -> Self {
+        Self {
+            schema: schema(&spec.columns),
+            spec,
+            remote,
+        }
     }
 }
 
@@ -56,7 +62,8 @@ impl SplitReader {
     /// Opens the file where the position says.
     pub(super) fn open(plan: Arc<ReadPlan>, position: SplitPosition) -> Result<Self, TaskError> {
         let path = Path::new(&position.path);
-        let file = File::open(path).map_err(|error| match error.kind() {
+        let opened = Input::open(&position.path, plan.remote.as_ref());
+        let input = opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => TaskError::task(format!(
                 "{} vanished: it had {} bytes when {}",
                 position.path,
@@ -66,10 +73,10 @@ impl SplitReader {
             _ => TaskError::io("opening", path, &error),
         })?;
         let fail = |error: io::Error| TaskError::io("reading", path, &error);
-        let length = file.metadata().map_err(fail)?.len();
+        let length = input.length().map_err(fail)?;
         check_length(&position, length)?;
         let mut reader = Self {
-            chunks: Chunks::new(file.try_clone().map_err(fail)?, 0).map_err(fail)?,
+            chunks: Chunks::new(input.another().map_err(fail)?, 0).map_err(fail)?,
             plan,
             position,
             width: 0,
@@ -81,7 +88,7 @@ impl SplitReader {
         if reader.position.offset > 0 {
             let offset = reader.position.offset;
             let path = Path::new(&reader.position.path);
-            reader.chunks = Chunks::new(file, offset)
+            reader.chunks = Chunks::new(input, offset)
                 .map_err(|error| TaskError::io("reading", path, &error))?;
         } else {
             reader.position.offset = reader.chunks.offset();

@@ -35,6 +35,7 @@ async fn source(
         parallelism,
         restored,
         listings: Arc::default(),
+        remote: None,
     };
     FilesSource::start(spec, "v", start).await
 }

@@ -1,0 +1,11 @@
+//! Kafka for tests: a real broker process (tansu's), and, for what that one can't do, a broker of this
+//! harness that keeps transactions by the rules of Kafka's protocol.
+
+pub mod broker;
+mod client;
+mod ledger;
+mod tansu;
+mod wire;
+
+pub use client::{create_topic, produce, read_all};
+pub use tansu::Tansu;

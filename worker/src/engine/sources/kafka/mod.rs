@@ -1,0 +1,375 @@
+//! `source: kafka`: the messages of a topic. Partition p belongs to subtask p modulo parallelism, and
+//! its offset is state of the job; nothing that a broker remembers decides anything. Partitions that
+//! are added are found and read from their beginning.
+
+mod messages;
+mod position;
+mod start;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use prost::Message as _;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use regent_protocol::spec::{KafkaSourceSpec, OnError};
+
+use self::messages::Parser;
+use self::position::{PartitionPosition, is_mine};
+use self::watch::Watch;
+use super::files::columns::{Cell, Columns, schema};
+use super::{BATCH_ROWS, Source, SourceStart, SourceStep};
+use crate::engine::error::TaskError;
+use crate::engine::kafka::{Cluster, Held, Quiet, words};
+use crate::engine::rate::{Allowance, RateLimiter};
+
+/// A batch ends after this many bytes of messages, whatever its rows.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// The pause before the client is asked again that had nothing.
+const NOTHING_THERE: Duration = Duration::from_millis(10);
+/// Offsets of checkpoints that are under way, for the group.
+const MARKS_MAX: usize = 16;
+
+/// One subtask of a Kafka source.
+pub(crate) struct KafkaSource {
+    cluster: Cluster,
+    spec: KafkaSourceSpec,
+    schema: SchemaRef,
+    place: (u32, u32),
+    consumer: Held<BaseConsumer<Quiet>>,
+    positions: BTreeMap<i32, PartitionPosition>,
+    watch: Watch,
+    limiter: Option<RateLimiter>,
+    parser: Parser,
+    row: Vec<Cell>,
+    /// Bounded partitions whose broker had nothing further before their end.
+    doubtful: BTreeSet<i32>,
+    /// Those that were asked for once more since.
+    asked_again: BTreeSet<i32>,
+    /// Skipped since the start of this subtask.
+    skipped: u64,
+    /// Checkpoint to its offsets, until it is complete.
+    marks: BTreeMap<u64, Vec<(i32, i64)>>,
+}
+
+impl KafkaSource {
+    /// Asks the brokers what there is, within their time-out.
+    pub(crate) async fn start(
+        spec: KafkaSourceSpec,
+        vertex: &str,
+        start: SourceStart,
+    ) -> Result<Self, TaskError> {
+        let within = Duration::from_millis(spec.broker_timeout_ms);
+        let cluster = Cluster {
+            brokers: spec.brokers.clone(),
+            topic: spec.topic.clone(),
+            within,
+        };
+        let place = (start.subtask, start.parallelism);
+        let (asked, vertex, wanted) = (cluster.clone(), vertex.to_owned(), spec.clone());
+        let ask = move || {
+            let consumer = start::consumer(&asked, &wanted, &vertex)?;
+            let restored = start.restored.as_deref();
+            let found = start::positions(&asked, &consumer, &wanted, restored, place)?;
+            Ok::<_, TaskError>((consumer, found))
+        };
+        let (consumer, positions) = blocking(&cluster, ask).await?;
+        let now = Instant::now();
+        let rate = |rate: f64| RateLimiter::new(rate / f64::from(place.1), now);
+        let interval = Duration::from_millis(spec.discovery_interval_ms);
+        let mut source = Self {
+            schema: schema(&spec.columns),
+            limiter: spec.rate.map(rate),
+            watch: Watch::new(interval, within, now),
+            cluster,
+            spec,
+            place,
+            consumer: Held::new(consumer),
+            positions: BTreeMap::new(),
+            parser: Parser::default(),
+            row: Vec::new(),
+            doubtful: BTreeSet::new(),
+            asked_again: BTreeSet::new(),
+            skipped: 0,
+            marks: BTreeMap::new(),
+        };
+        source.read_also(positions)?;
+        Ok(source)
+    }
+
+    /// Reads these partitions as well, from where they stand.
+    fn read_also(&mut self, new: BTreeMap<i32, PartitionPosition>) -> Result<(), TaskError> {
+        let mut list = TopicPartitionList::new();
+        for (number, position) in new.iter().filter(|(_, position)| !position.done) {
+            let offset = Offset::Offset(position.offset);
+            let added = list.add_partition_offset(&self.cluster.topic, *number, offset);
+            added.map_err(|error| self.cluster.failed("choosing partitions", &error))?;
+        }
+        if list.count() > 0 {
+            let assigned = self.consumer.incremental_assign(&list);
+            assigned.map_err(|error| self.cluster.failed("choosing partitions", &error))?;
+        }
+        self.positions.extend(new);
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<SourceStep, TaskError> {
+        self.look().await?;
+        self.ask_again().await?;
+        if self.spec.bounded && self.positions.values().all(|one| one.done) {
+            return Ok(SourceStep::End);
+        }
+        let mut rows = BATCH_ROWS;
+        if let Some(limiter) = &mut self.limiter {
+            match limiter.allow(Instant::now()) {
+                Allowance::Rows(allowed) => rows = rows.min(allowed),
+                Allowance::Wait(until) => return Ok(SourceStep::Wait(until)),
+            }
+        }
+        let Some(batch) = self.read(rows).await? else {
+            return Ok(SourceStep::Wait(Instant::now() + NOTHING_THERE));
+        };
+        if let Some(limiter) = &mut self.limiter {
+            limiter.emitted(batch.num_rows());
+        }
+        Ok(SourceStep::Batch(batch))
+    }
+
+    /// Takes over partitions that are new.
+    async fn look(&mut self) -> Result<(), TaskError> {
+        let now = Instant::now();
+        let found = self.watch.look(&self.cluster, &self.consumer, now).await?;
+        let numbers = found.unwrap_or_default().into_iter();
+        let new =
+            |number: &i32| is_mine(*number, self.place) && !self.positions.contains_key(number);
+        let new: Vec<i32> = numbers.filter(new).collect();
+        if new.is_empty() || self.spec.bounded {
+            return Ok(());
+        }
+        tracing::info!(topic = %self.cluster.topic, partitions = ?new, "new partitions");
+        let (cluster, consumer) = (self.cluster.clone(), self.consumer.share());
+        let deadline = now + cluster.within;
+        let ask = move || {
+            let fresh = |number: i32| {
+                let found = start::fresh(&cluster, &consumer, number, deadline)?;
+                Ok::<_, TaskError>((number, found))
+            };
+            new.into_iter().map(fresh).collect::<Result<_, _>>()
+        };
+        let found = blocking(&self.cluster, ask).await?;
+        self.read_also(found)
+    }
+
+    /// Takes what the client has fetched, without waiting for more.
+    async fn read(&mut self, rows: usize) -> Result<Option<RecordBatch>, TaskError> {
+        let mut columns = Columns::new(&self.spec.columns, rows);
+        let mut bytes = 0;
+        let consumer = self.consumer.share();
+        while columns.rows() < rows && bytes < BATCH_BYTES {
+            match consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    bytes += message.payload_len();
+                    let place = (message.partition(), message.offset());
+                    self.take(place, message.payload(), &mut columns)?;
+                }
+                Some(Err(error)) => {
+                    if let Some(error) = self.trouble(&error) {
+                        return Err(self.explained(error).await);
+                    }
+                }
+            }
+        }
+        if bytes > 0 {
+            self.watch.heard(Instant::now());
+        }
+        if columns.rows() == 0 {
+            return Ok(None);
+        }
+        columns.finish(&self.schema).map(Some)
+    }
+
+    /// Makes a row of a message, and moves its partition's position behind it.
+    fn take(
+        &mut self,
+        (number, offset): (i32, i64),
+        value: Option<&[u8]>,
+        columns: &mut Columns,
+    ) -> Result<(), TaskError> {
+        let Some(position) = self.positions.get_mut(&number) else {
+            return Ok(());
+        };
+        if !position.admits(offset) {
+            return Ok(());
+        }
+        self.asked_again.remove(&number);
+        self.doubtful.remove(&number);
+        match self.parser.parse(&self.spec, value, &mut self.row) {
+            Ok(()) => {
+                columns.append(&self.row);
+                position.rows += 1;
+            }
+            Err(_) if self.spec.on_error == OnError::Skip => {
+                position.skipped += 1;
+                self.skipped += 1;
+            }
+            Err(bad) => {
+                let what = format!("partition {number} offset {offset}: {bad}");
+                return Err(self.cluster.error(&what));
+            }
+        }
+        position.advance(offset);
+        Ok(())
+    }
+
+    /// What an error of the client means; `None` goes on. The client tries again by itself, and the
+    /// watch notices if that doesn't help.
+    fn trouble(&mut self, error: &KafkaError) -> Option<Trouble> {
+        let code = match error {
+            KafkaError::PartitionEOF(number) => {
+                self.caught_up(*number);
+                self.watch.heard(Instant::now());
+                return None;
+            }
+            KafkaError::MessageConsumption(code) => *code,
+            other => return Some(Trouble::Fatal(words(other))),
+        };
+        match code {
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                Some(Trouble::OutOfRange)
+            }
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::NotImplemented => Some(Trouble::Fatal(code.to_string())),
+            code => {
+                tracing::debug!(topic = %self.cluster.topic, %code, "kafka");
+                None
+            }
+        }
+    }
+
+    /// The broker has nothing further of that partition now.
+    fn caught_up(&mut self, number: i32) {
+        let Some(position) = self.positions.get_mut(&number) else {
+            return;
+        };
+        if position.end.is_none() || position.done {
+            return;
+        }
+        if self.asked_again.contains(&number) {
+            position.caught_up();
+        } else {
+            self.doubtful.insert(number);
+        }
+    }
+
+    /// A new leader of a partition may know for a moment of less than its end. It is made sure that
+    /// the end is there, and what comes before it is fetched once more.
+    async fn ask_again(&mut self) -> Result<(), TaskError> {
+        for number in std::mem::take(&mut self.doubtful) {
+            let Some(position) = self.positions.get(&number).cloned() else {
+                continue;
+            };
+            let (cluster, consumer) = (self.cluster.clone(), self.consumer.share());
+            let ask = move || start::fetch_again(&cluster, &consumer, &position);
+            blocking(&self.cluster, ask).await?;
+            self.asked_again.insert(number);
+        }
+        Ok(())
+    }
+
+    async fn explained(&self, trouble: Trouble) -> TaskError {
+        match trouble {
+            Trouble::Fatal(words) => self.cluster.error(&format!("reading: {words}")),
+            Trouble::OutOfRange => {
+                let (cluster, consumer) = (self.cluster.clone(), self.consumer.share());
+                let positions = self.positions.clone();
+                let ask = move || Ok(start::out_of_range(&cluster, &consumer, &positions));
+                blocking(&self.cluster, ask)
+                    .await
+                    .unwrap_or_else(|error| error)
+            }
+        }
+    }
+
+    /// Tells the group, for people to see. Nothing depends on whether it arrives.
+    fn publish(&self, offsets: &[(i32, i64)]) {
+        let mut list = TopicPartitionList::new();
+        for (number, offset) in offsets {
+            let offset = Offset::Offset(*offset);
+            if let Err(error) = list.add_partition_offset(&self.cluster.topic, *number, offset) {
+                tracing::debug!(%error, "offsets for the group");
+                return;
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(topic = %self.cluster.topic, %error, "offsets for the group");
+        }
+    }
+}
+
+/// Why reading can't go on.
+enum Trouble {
+    OutOfRange,
+    Fatal(String),
+}
+
+impl Source for KafkaSource {
+    fn next(&mut self) -> BoxFuture<'_, Result<SourceStep, TaskError>> {
+        self.step().boxed()
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Bytes>, TaskError> {
+        let item = |one: &PartitionPosition| Bytes::from(one.encode_to_vec());
+        Ok(self.positions.values().map(item).collect())
+    }
+
+    fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    fn marked(&mut self, checkpoint: u64) {
+        if self.spec.group.is_none() {
+            return;
+        }
+        let offsets = self.positions.iter();
+        let offsets = offsets.map(|(number, one)| (*number, one.offset)).collect();
+        self.marks.insert(checkpoint, offsets);
+        while self.marks.len() > MARKS_MAX {
+            self.marks.pop_first();
+        }
+    }
+
+    fn completed(&mut self, checkpoint: u64) {
+        if let Some(offsets) = self.marks.remove(&checkpoint) {
+            self.publish(&offsets);
+            self.marks = self.marks.split_off(&checkpoint);
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    cluster: &Cluster,
+    work: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+) -> Result<T, TaskError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| cluster.error(&format!("asking brokers ended early: {error}")))?
+}
+
+#[cfg(test)]
+mod tests;

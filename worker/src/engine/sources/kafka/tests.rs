@@ -1,0 +1,214 @@
+//! The source against librdkafka's mock cluster.
+
+use std::time::{Duration, Instant};
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::Consumer;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use regent_protocol::spec::{ColumnSpec, ColumnType, KafkaStart, MessageFormat};
+
+use super::*;
+
+const PARTITIONS: i32 = 3;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Mock = MockCluster<'static, DefaultProducerContext>;
+
+fn mock() -> Mock {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("t", PARTITIONS, 1).unwrap();
+    mock
+}
+
+fn write(mock: &Mock, values: std::ops::Range<i64>) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", mock.bootstrap_servers());
+    let producer: BaseProducer = config.create().unwrap();
+    for n in values {
+        let text = format!("{{\"n\":{n}}}");
+        let record = BaseRecord::<(), str>::to("t").payload(&text);
+        producer.send(record.partition((n % 3) as i32)).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+fn spec(mock: &Mock) -> KafkaSourceSpec {
+    KafkaSourceSpec {
+        brokers: mock.bootstrap_servers(),
+        topic: "t".to_owned(),
+        group: None,
+        format: MessageFormat::JsonLines,
+        columns: vec![ColumnSpec {
+            name: "n".to_owned(),
+            data_type: ColumnType::Int64,
+        }],
+        start: KafkaStart::Earliest,
+        bounded: true,
+        on_error: OnError::Fail,
+        rate: None,
+        discovery_interval_ms: 100,
+        broker_timeout_ms: 20_000,
+    }
+}
+
+async fn start(
+    spec: &KafkaSourceSpec,
+    place: (u32, u32),
+    restored: Option<Vec<Bytes>>,
+) -> Result<KafkaSource, TaskError> {
+    let start = SourceStart {
+        subtask: place.0,
+        parallelism: place.1,
+        restored,
+        listings: std::sync::Arc::default(),
+        remote: None,
+    };
+    KafkaSource::start(spec.clone(), "numbers", start).await
+}
+
+/// Reads until there are `rows` or the source ends.
+async fn read(source: &mut KafkaSource, rows: usize) -> Result<Vec<i64>, TaskError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut found: Vec<i64> = Vec::new();
+    while found.len() < rows && Instant::now() < deadline {
+        match source.next().await? {
+            SourceStep::Batch(batch) => {
+                found.extend(batch.column(0).as_primitive::<Int64Type>().values());
+            }
+            SourceStep::Wait(until) => tokio::time::sleep_until(until.into()).await,
+            SourceStep::End => break,
+            SourceStep::Watermark(_) => {}
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn all(range: std::ops::Range<i64>) -> Vec<i64> {
+    range.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounded_source_ends_where_the_topic_ended() {
+    let mock = mock();
+    write(&mock, 0..300);
+    let spec = spec(&mock);
+    let mut one = start(&spec, (0, 2), None).await.unwrap();
+    let mut other = start(&spec, (1, 2), None).await.unwrap();
+    write(&mock, 300..330);
+    let mut found = read(&mut one, usize::MAX).await.unwrap();
+    found.extend(read(&mut other, usize::MAX).await.unwrap());
+    found.sort_unstable();
+    assert_eq!(found, all(0..300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_are_taken_over_at_another_parallelism() {
+    let mock = mock();
+    write(&mock, 0..30);
+    let mut spec = spec(&mock);
+    spec.bounded = false;
+    let mut first = start(&spec, (0, 1), None).await.unwrap();
+    assert_eq!(read(&mut first, 30).await.unwrap(), all(0..30));
+    let state = first.snapshot().unwrap();
+    assert_eq!(state.len(), 3);
+    write(&mock, 30..60);
+    let mut found = Vec::new();
+    for subtask in 0..2 {
+        let mut source = start(&spec, (subtask, 2), Some(state.clone()))
+            .await
+            .unwrap();
+        let mine = if subtask == 0 { 20 } else { 10 };
+        found.extend(read(&mut source, mine).await.unwrap());
+    }
+    found.sort_unstable();
+    assert_eq!(found, all(30..60));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_the_state_does_not_know_is_read_from_its_beginning() {
+    let mock = mock();
+    write(&mock, 0..30);
+    let mut spec = spec(&mock);
+    (spec.bounded, spec.start) = (false, KafkaStart::Latest);
+    let mut source = start(&spec, (0, 1), None).await.unwrap();
+    let mut state = source.snapshot().unwrap();
+    // As if the topic had had two partitions when the source started.
+    state.pop();
+    let mut restored = start(&spec, (0, 1), Some(state)).await.unwrap();
+    let new: Vec<i64> = (0..30).filter(|n| n % 3 == 2).collect();
+    assert_eq!(read(&mut restored, 10).await.unwrap(), new);
+    // The same while it runs.
+    let gone = source.positions.remove(&1).unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition("t", 1);
+    source.consumer.incremental_unassign(&list).unwrap();
+    assert_eq!(gone.offset, 10, "latest");
+    let new: Vec<i64> = (0..30).filter(|n| n % 3 == 1).collect();
+    assert_eq!(read(&mut source, 10).await.unwrap(), new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_may_be_named_and_must_be_there() {
+    let mock = mock();
+    write(&mock, 0..30);
+    let mut spec = spec(&mock);
+    spec.start = KafkaStart::Offsets([(0, 9), (1, 10)].into());
+    let mut source = start(&spec, (0, 1), None).await.unwrap();
+    let mut expected: Vec<i64> = (0..30).filter(|n| n % 3 == 2).collect();
+    expected.insert(9, 27);
+    expected.sort_unstable();
+    assert_eq!(read(&mut source, usize::MAX).await.unwrap(), expected);
+    spec.start = KafkaStart::Offsets([(0, 11)].into());
+    let error = start(&spec, (0, 1), None).await.err().unwrap().to_string();
+    assert!(
+        error.contains("offset 11 of partition 0, which has 0 to 10"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_named() {
+    let mock = mock();
+    write(&mock, 0..3);
+    let mut wrong = spec(&mock);
+    wrong.columns[0].data_type = ColumnType::Boolean;
+    let mut source = start(&wrong, (0, 3), None).await.unwrap();
+    let error = read(&mut source, 1).await.unwrap_err().to_string();
+    assert!(
+        error.contains("topic t: partition 0 offset 0: column n"),
+        "{error}"
+    );
+    wrong.on_error = OnError::Skip;
+    let mut source = start(&wrong, (0, 1), None).await.unwrap();
+    assert_eq!(read(&mut source, 1).await.unwrap(), all(0..0));
+    assert_eq!(source.skipped(), 3);
+    let mut gone = spec(&mock);
+    gone.bounded = false;
+    let ahead = PartitionPosition::new("t", 0, 17, None);
+    let state = vec![Bytes::from(ahead.encode_to_vec())];
+    let mut source = start(&gone, (0, 3), Some(state)).await.unwrap();
+    let error = read(&mut source, 1).await.unwrap_err().to_string();
+    assert!(
+        error.contains("offset 17 of partition 0 is not there, only 0 to 1"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_are_gone_are_waited_for_and_given_up() {
+    let mock = mock();
+    write(&mock, 0..3);
+    let mut spec = spec(&mock);
+    (spec.bounded, spec.broker_timeout_ms) = (false, 2_000);
+    let mut source = start(&spec, (0, 1), None).await.unwrap();
+    assert_eq!(read(&mut source, 3).await.unwrap(), all(0..3));
+    mock.broker_down(-1).unwrap();
+    let error = read(&mut source, 1).await.unwrap_err().to_string();
+    assert!(error.contains("broker-timeout"), "{error}");
+    let error = start(&spec, (0, 1), None).await.err().unwrap().to_string();
+    assert!(error.contains("asking for its partitions"), "{error}");
+}
