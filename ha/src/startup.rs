@@ -191,13 +191,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         config.max_inflight_proposals,
         config.propose_timeout,
     );
-    let reads = Reads::spawn(
-        core.raft.clone(),
-        core.peers.clone(),
-        core.shared.clone(),
-        core.views.clone(),
-        config.read_timeout,
-    );
+    let reads = core.reads(&config);
     let vigil = core.vigil(&log, config.fast_failover);
     let watchdog = Watchdog::start(
         log.clone(),
@@ -303,6 +297,16 @@ async fn start_raft(
 }
 
 impl Core {
+    fn reads(&self, config: &ReplicaConfig) -> Reads {
+        Reads::spawn(
+            self.raft.clone(),
+            self.peers.clone(),
+            self.shared.clone(),
+            self.views.clone(),
+            config.read_timeout,
+        )
+    }
+
     fn founding(&self, dir: DataDir) -> Founding {
         Founding {
             shared: self.shared.clone(),

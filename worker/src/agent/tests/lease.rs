@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::agent::lease::{Lease, boottime};
 use crate::agent::lease_guard::LeaseGuard;
-use crate::engine::{Engine, EngineConfig, EngineEvent};
+use crate::engine::{Engine, EngineConfig};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -31,7 +31,7 @@ async fn tasks_end_with_the_lease_though_nobody_drives_the_session() {
         dialer: regent_security::Dialer::plain(),
     });
     // Reports are taken, and nothing follows from them.
-    tokio::spawn(async move { while let Some::<EngineEvent>(_) = events.recv().await {} });
+    tokio::spawn(async move { while events.recv().await.is_some() {} });
     assert!(lease.grant(boottime(), Duration::from_secs(2)));
     let guard = LeaseGuard::start(Arc::clone(&lease), engine.clone()).unwrap();
     let Order::Deploy(order) = endless(9, &register()) else {
