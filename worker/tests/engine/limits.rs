@@ -184,8 +184,17 @@ async fn a_task_that_does_not_end_is_told_and_its_place_is_not_taken() {
     // As many as the engine has threads: they hold up nobody else.
     let job = stubborn(2);
     let attempt = kit.deploy(&job, 5, None);
-    kit.until_rows("stubborn", 2).await;
     let engine = kit.engine(0);
+    let both_hold_rows = || {
+        let metrics = engine.metrics().into_iter().filter(|m| m.records_in > 0);
+        let of_stubborn = |m: &TaskMetrics| m.task.as_ref().is_some_and(|t| t.vertex == "stubborn");
+        metrics.filter(of_stubborn).count() == 2
+    };
+    let begin = std::time::Instant::now();
+    while !both_hold_rows() {
+        assert!(begin.elapsed() < PATIENCE, "no rows in the hands of both");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert!(engine.newly_stuck().is_empty(), "nobody told it to end");
     engine.cancel(&attempt);
     let early = kit.deploy(&job, 6, None);
