@@ -2,6 +2,8 @@
 //! shows them. The tests hold each line against the parser: the keys are those it knows, and a default
 //! that is written out makes no difference.
 
+mod kafka;
+
 use std::fmt::Write;
 
 /// A key of a section.
@@ -332,6 +334,10 @@ pub static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "source kafka",
+        keys: kafka::SOURCE,
+    },
+    Section {
         name: "operator filter",
         keys: &[key(
             "where",
@@ -425,6 +431,10 @@ pub static SECTIONS: &[Section] = &[
                 "what becomes of files that are there before the job's first attempt",
             ),
         ],
+    },
+    Section {
+        name: "sink kafka",
+        keys: kafka::SINK,
     },
     Section {
         name: "sink blackhole",

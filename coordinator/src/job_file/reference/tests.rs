@@ -75,6 +75,16 @@ fn template(name: &str) -> Option<String> {
             pass,
             hole,
         ),
+        "source kafka" => {
+            let source = "source: kafka, with: { brokers: \"b:9092\", topic: t, format: json-lines, \
+                          columns: { value: int64, at: timestamp }@ }";
+            job("", source, "s", pass, hole)
+        }
+        "sink kafka" => {
+            let sink = "sink: kafka, with: { brokers: \"b:9092\", topic: t, format: json-lines, \
+                        staging: /z@ }";
+            job("", numbers, "s", pass, sink)
+        }
         "window" => {
             let windowed = sum(", window: { tumbling: 1m, time: at@ }");
             job("", numbers, by_value, &windowed, hole)
