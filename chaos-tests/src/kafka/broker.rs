@@ -286,6 +286,9 @@ fn metadata(
     Some(())
 }
 
+/// What is answered for each partition of each topic.
+type ByTopic<T> = Vec<(String, Vec<(i32, T)>)>;
+
 /// Topics with their partitions, as several requests have them.
 fn by_topic<'a, T>(
     request: &mut Reader<'a>,
@@ -302,7 +305,7 @@ fn produce(request: &mut Reader<'_>, ledger: &mut Ledger, answer: &mut Writer) -
         let records = r.bytes(usize::try_from(length).ok()?)?;
         Some((number, batch(records)?))
     })?;
-    let mut done: Vec<(String, Vec<(i32, Result<i64, i16>)>)> = Vec::new();
+    let mut done: ByTopic<Result<i64, i16>> = Vec::new();
     for (topic, batches) in topics {
         let partition = |number: i32| -> Partition { (topic.clone(), number) };
         let stored = batches
@@ -347,7 +350,7 @@ fn offset_commit(request: &mut Reader<'_>, ledger: &mut Ledger, answer: &mut Wri
         r.text()?;
         Some(found)
     })?;
-    let mut done: Vec<(String, Vec<(i32, i16)>)> = Vec::new();
+    let mut done: ByTopic<i16> = Vec::new();
     for (topic, offsets) in topics {
         let codes = offsets.into_iter().map(|(number, offset)| {
             let counted = (group.clone(), (topic.clone(), number), offset);
