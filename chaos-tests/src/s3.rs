@@ -15,6 +15,10 @@ use std::time::Duration;
 use crate::command::kill;
 use crate::wait::{pause, wait_until};
 
+/// What a request to the server itself is signed with: nothing that would be checked.
+const CREDENTIALS: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, \
+     SignedHeaders=host, Signature=0";
+
 /// Nothing the proxy waits for takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -96,8 +100,10 @@ impl Moto {
 
     fn send(&self, method: &str, path: &str, content: &str) -> String {
         let length = content.len();
+        // Objects are given to nobody who names no credentials; which they are isn't looked at.
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{content}",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {CREDENTIALS}\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{content}",
             self.address
         );
         let answer = forward(&self.address, request.as_bytes()).expect("moto_server answers");

@@ -114,48 +114,6 @@ fn checkpoints_stay_as_the_matrix_says() {
     cluster.stop();
 }
 
-#[test]
-fn results_expire_by_count_and_what_is_retained_stays_listed() {
-    let mut phases = Phases::of("expiry");
-    let mut cluster = Cluster::start(Options {
-        environment: vec![("REGENT_RESULTS__MAX_COUNT", "1".to_owned())],
-        ..Options::default()
-    });
-    cluster.wait_for_workers(2);
-    let cancelled = |name: &str| {
-        let mut job = submit(&cluster, name, "retain-on-cancellation", "");
-        job.wait_for_checkpoint(SOON);
-        let canceled = cluster.json(&["job", "cancel", &job.id]);
-        assert_eq!(canceled["state"], "CANCELED", "{canceled}");
-        wait_for_clean(&cluster, &job.id, SOON);
-        job.id
-    };
-    let first = cancelled("first");
-    let kept = retained(&cluster, &first);
-    assert_eq!(kept.len(), 1, "{kept:?}");
-    // Every leader looks when its reign begins, and now and then.
-    let second = cancelled("second");
-    let before = cluster.wait_for_leader();
-    cluster.kill(&before);
-    wait_until(SOON * 3, "the older result expires", || {
-        let told = cluster.cli(&["job", "result", &first]);
-        (told.code == Some(1)).then_some(())
-    });
-    phases.done("expired");
-    assert_eq!(
-        cluster.json(&["job", "result", &second])["state"],
-        "CANCELED"
-    );
-    assert_eq!(retained(&cluster, &first), kept, "its own artefact");
-    assert_verified(&cluster);
-    let path = kept[0].display().to_string();
-    let disposed = cluster.json(&["savepoint", "dispose", &path, "--yes"]);
-    assert_eq!(disposed["path"], path.as_str(), "{disposed}");
-    wait_until(SOON, "it is gone", || (!kept[0].exists()).then_some(()));
-    assert_verified(&cluster);
-    cluster.stop();
-}
-
 fn carried_on_and_disposed(cluster: &Cluster, id: &str, path: &Path) {
     let shown = path.display().to_string();
     let artefacts = cluster.json(&["cleanup", "show", id]);

@@ -286,7 +286,7 @@ pub fn column(values: impl Column) -> ArrayRef {
     values.array()
 }
 
-/// Values that [`column`] takes.
+/// Values that [`column()`] takes.
 pub trait Column {
     /// The same as Arrow has it.
     fn array(self) -> ArrayRef;

@@ -17,10 +17,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Worker(Child);
 
 impl Worker {
-    /// In place of a worker of the cluster, which doesn't start it again.
+    /// In place of a worker of the cluster, which doesn't start it again. Like a supervisor it starts the process
+    /// again if it ends: somebody else may hold the port or the directory for a moment.
     fn instead(cluster: &Cluster, name: &str, settings: &[&str]) -> Self {
         let command = cluster.process(name).command;
         cluster.kill(name);
+        let mut worker = Self(Self::spawn(cluster, name, &command, settings));
+        wait_until(PATIENCE, "the worker in its place", || {
+            if worker.0.try_wait().unwrap().is_some() {
+                worker.0 = Self::spawn(cluster, name, &command, settings);
+            }
+            let workers = cluster.json(&["worker", "list"]);
+            let mut listed = workers.as_array()?.iter();
+            let ours = listed.find(|one| one["worker"] == name)?;
+            (ours["state"] == "registered").then_some(())
+        });
+        worker
+    }
+
+    fn spawn(cluster: &Cluster, name: &str, command: &[String], settings: &[&str]) -> Child {
         let (program, arguments) = command.split_first().unwrap();
         let log = cluster.dir().join("logs").join(format!("{name}-again.log"));
         let mut worker = Command::new(program);
@@ -32,7 +47,7 @@ impl Worker {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(log).unwrap());
-        Self(worker.spawn().unwrap())
+        worker.spawn().unwrap()
     }
 }
 
