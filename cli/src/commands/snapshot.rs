@@ -265,11 +265,8 @@ async fn restore(
     );
     confirm(context, change, &what)?;
     let known = saved.machine.meta().map_or(0, |meta| meta.generation);
-    let birth = birth(
-        &config,
-        known.max(highest_marker(&config).await) + 1,
-        "restored from a snapshot",
-    );
+    let (marked, unlisted) = highest_marker(&config).await;
+    let birth = birth(&config, known.max(marked) + 1, "restored from a snapshot");
     let cluster_id = match change.dry_run {
         true => String::new(),
         false => {
@@ -290,6 +287,10 @@ async fn restore(
             r.cluster_id, r.generation, r.data_dir, r.node_id, r.suspended
         )
     })?;
+    // After everything that can fail: the first line of a failure is its cause.
+    if let Some(unlisted) = unlisted {
+        eprintln!("{unlisted}");
+    }
     super::savepoint::dry_run_note(change);
     Ok(ExitCode::SUCCESS)
 }
@@ -324,21 +325,20 @@ pub(super) fn birth(config: &JobManagerConfig, generation: u64, cause: &str) -> 
     }
 }
 
-/// The highest generation of the clusters that ever used the configured storage. One that can't be listed
-/// now is no reason to refuse: a leader looks again, and stops at a marker that goes before its own.
-async fn highest_marker(config: &JobManagerConfig) -> u64 {
+/// The highest generation of the clusters that ever used the configured storage, and what to tell if that can't
+/// be listed now. It is no reason to refuse: a leader looks again, and stops at a marker that goes before its own.
+async fn highest_marker(config: &JobManagerConfig) -> (u64, Option<String>) {
     match listed_markers(config).await {
-        Ok(found) => found.iter().map(|owner| owner.generation).max(),
+        Ok(found) => (found.iter().map(|o| o.generation).max().unwrap_or(0), None),
         Err(error) => {
             let dir = &config.storage.checkpoint_dir;
-            eprintln!(
+            let told = format!(
                 "warning: which clusters have used {dir} can't be listed ({error}); if one of a higher \
                  generation has, the new leader will refuse to use it and say so"
             );
-            None
+            (0, Some(told))
         }
     }
-    .unwrap_or(0)
 }
 
 async fn listed_markers(config: &JobManagerConfig) -> Result<BTreeSet<Owner>, ObjectError> {

@@ -9,7 +9,7 @@ use crate::response::{Rejection, Response};
 
 /// Directories of one run that wait for the end of their attempts. Beyond it the oldest waits no more: it was
 /// aborted a thousand aborts ago and swept after its writers' deadline; `cleanup verify` names what a process
-/// that was frozen since may still write there.
+/// that was frozen since may still write there. Why that is safe: `docs/decisions/0002-sweeps-that-wait.md`.
 const WAITING_MAX: usize = 1_000;
 
 pub(in crate::apply) fn apply(
