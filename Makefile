@@ -33,8 +33,9 @@ help:
 demo:
 	cargo run --release $(LOCKED) -- demo
 
+# The workspace's tests build the program too, before any of them runs. Building it alone first would choose
+# other features for a dependency, and with that build everything above it twice.
 test:
-	cargo build --profile ci $(LOCKED) -p regent
 	REGENT_BIN="$(TARGET)/ci/regent" cargo test --profile ci $(LOCKED) --workspace --no-fail-fast 2>&1 | $(SUMMARY)
 
 # Kept apart from `test`: the S3 client and its TLS take minutes to build. In a target directory of its

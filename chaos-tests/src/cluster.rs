@@ -28,6 +28,8 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(22);
 /// The same for commands that outlive a leader.
 const PATIENT_TIMEOUT: &str = "60s";
 const PATIENT_WITHIN: Duration = Duration::from_secs(62);
+/// The exit code that says that a majority does not answer.
+const NO_MAJORITY: i32 = 4;
 
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
@@ -262,11 +264,15 @@ impl Cluster {
         self.cli(arguments).json()
     }
 
-    /// Name of the leader; `None` while nobody leads.
+    /// Name of the leader; `None` while nobody leads, or while nobody answers: a process that was just
+    /// started has an id before it listens.
     #[must_use]
     pub fn leader(&self) -> Option<String> {
-        let shown = self.json(&["leader", "show"]);
-        shown["leader"]["name"].as_str().map(str::to_owned)
+        let shown = self.cli(&["leader", "show"]);
+        if shown.code == Some(NO_MAJORITY) {
+            return None;
+        }
+        shown.json()["leader"]["name"].as_str().map(str::to_owned)
     }
 
     /// Name of the leader, waited for.
