@@ -1,8 +1,12 @@
-//! Free ranges of ports on loopback. Two tests of one run never get the same range; another program
-//! may still take a port between the look and its use.
+//! Free ranges of ports on loopback. Two tests never get the same range, nor do two runs of one user at the
+//! same time; another program may still take a port between the look and its use.
 
+use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use nix::unistd::Uid;
 
 /// A local cluster uses this many ports from its base on.
 const SPAN: u16 = 50;
@@ -11,6 +15,8 @@ const FIRST: u16 = 12_000;
 const LAST: u16 = 31_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
+/// The locks of the ranges that this process got: they end with it, however it ends.
+static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 /// A base port of which it and the 49 that follow are free.
 ///
@@ -25,9 +31,26 @@ pub fn base_port() -> u16 {
         let turn = NEXT.fetch_add(1, Ordering::Relaxed);
         FIRST + (offset + turn) % ranges * SPAN
     });
-    let mut free = candidates.filter(|base| (*base..*base + SPAN).all(is_free));
+    let mut free = candidates.filter(|base| claimed(*base) && (*base..*base + SPAN).all(is_free));
     free.next()
         .expect("50 free ports in a row between 12000 and 31000")
+}
+
+/// Whether no other process has the range, which is then ours.
+fn claimed(base: u16) -> bool {
+    let dir = std::env::temp_dir().join(format!("regent-ports-{}", Uid::current()));
+    std::fs::create_dir_all(&dir).expect("a directory for the locks of ports");
+    let path = dir.join(base.to_string());
+    let mut options = OpenOptions::new();
+    let lock = options.create(true).truncate(false).write(true).open(path);
+    let lock = lock.expect("the lock of a range of ports");
+    let ours = lock.try_lock().is_ok();
+    if ours {
+        HELD.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(lock);
+    }
+    ours
 }
 
 fn is_free(port: u16) -> bool {
