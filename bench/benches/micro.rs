@@ -1,8 +1,12 @@
-//! Micro-benchmarks of what every write passes through: encode, append, apply, snapshot.
+//! Micro-benchmarks of what every write passes through: encode, append, apply, snapshot; and of what every
+//! row does: exchange, aggregate.
 //!
 //! `cargo bench -p regent-bench`; one of them: `cargo bench -p regent-bench -- append`. Figures are of one
 //! thread on the machine at hand; compare two runs on the same machine, nothing else.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use bytes::Bytes;
 use divan::{Bencher, black_box};
 use regent_state::command::{
@@ -15,6 +19,7 @@ use regent_state::ids::{AttemptToken, ClusterId, Epoch, JobId, LogIndex, NodeId,
 use regent_state::model::FailoverTally;
 use regent_state::{Command, EntryId, Envelope, JobGraph, Machine, Response};
 use regent_storage::log::{LogConfig, LogRecord, LogStore};
+use regent_worker::engine::probe::{Counting, Exchange};
 
 fn main() {
     divan::main();
@@ -265,4 +270,72 @@ fn append_and_sync(bencher: Bencher<'_, '_>, entries: u64) {
             next += entries;
             log.append_receipt(records).wait().expect("written");
         });
+}
+
+/// Rows of one batch, as sources make them.
+const ROWS: i64 = 8_192;
+
+/// Batches of a number and one of so many keys, in turn.
+fn batches(keys: i64) -> Vec<RecordBatch> {
+    let batch = |first: i64| {
+        let numbers: Int64Array = (first..first + ROWS).collect::<Vec<_>>().into();
+        // A stride without a factor in common visits every key.
+        let keys: Int64Array = (first..first + ROWS)
+            .map(|n| n * 7_919 % keys)
+            .collect::<Vec<_>>()
+            .into();
+        RecordBatch::try_from_iter([
+            ("n", Arc::new(numbers) as ArrayRef),
+            ("k", Arc::new(keys) as ArrayRef),
+        ])
+        .expect("a batch")
+    };
+    (0..128).map(|at| batch(at * ROWS)).collect()
+}
+
+/// Rows spread by key to so many tasks, as each hash edge does.
+#[divan::bench(args = [2, 8])]
+fn exchange_spread(bencher: Bencher<'_, '_>, targets: u32) {
+    let batches = batches(1_000_000);
+    let mut exchange = Exchange::hashed(&batches[0].schema(), "k", targets).expect("an edge");
+    let mut turn = batches.iter().cycle();
+    bencher
+        .counter(divan::counter::ItemsCount::new(ROWS.cast_unsigned()))
+        .bench_local(|| exchange.spread(turn.next().expect("endless")));
+}
+
+/// The same to other machines: spread, written as frames, read again.
+#[divan::bench(args = [2, 8])]
+fn exchange_send(bencher: Bencher<'_, '_>, targets: u32) {
+    let batches = batches(1_000_000);
+    let mut exchange = Exchange::hashed(&batches[0].schema(), "k", targets).expect("an edge");
+    let mut turn = batches.iter().cycle();
+    bencher
+        .counter(divan::counter::ItemsCount::new(ROWS.cast_unsigned()))
+        .bench_local(|| exchange.send(turn.next().expect("endless")));
+}
+
+/// Rows counted by key, every change emitted.
+#[divan::bench(args = [1_000, 1_000_000])]
+fn aggregate_count(bencher: Bencher<'_, '_>, keys: i64) {
+    let batches = batches(keys);
+    let mut counting = Counting::by(&batches[0].schema(), "k").expect("an operator");
+    let mut turn = batches.iter().cycle();
+    bencher
+        .counter(divan::counter::ItemsCount::new(ROWS.cast_unsigned()))
+        .bench_local(|| counting.process(turn.next().expect("endless")));
+}
+
+/// The state of a checkpoint cut out of it.
+#[divan::bench(args = [1_000, 1_000_000], sample_count = 10)]
+fn aggregate_snapshot(bencher: Bencher<'_, '_>, keys: i64) {
+    let batches = batches(keys);
+    let mut counting = Counting::by(&batches[0].schema(), "k").expect("an operator");
+    for batch in &batches {
+        counting.process(batch).expect("counted");
+    }
+    let bytes = counting.snapshot().expect("a snapshot");
+    bencher
+        .counter(divan::counter::BytesCount::new(bytes))
+        .bench_local(|| counting.snapshot());
 }

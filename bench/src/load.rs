@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::client::{Client, Kind, Target};
+use crate::client::{Client, Kind, Target, repeat_inside};
 use crate::figures::Samples;
 
 /// Which operation is repeated.
@@ -33,6 +33,15 @@ pub(crate) struct Used {
     pub(crate) cpu_seconds: f64,
 }
 
+impl Used {
+    fn since(self, before: Self) -> Self {
+        Self {
+            bytes: self.bytes - before.bytes,
+            cpu_seconds: self.cpu_seconds - before.cpu_seconds,
+        }
+    }
+}
+
 /// Loads the members with `clients` clients spread over them, and answers what was measured,
 /// and what the servers used meanwhile.
 pub(crate) async fn closed_loop(
@@ -42,10 +51,53 @@ pub(crate) async fn closed_loop(
     span: Span,
     used: impl Fn() -> Used,
 ) -> Outcome<(Samples, Used)> {
+    if target.kind == Kind::Inside {
+        return inside(target, clients, span, used).await;
+    }
     let mut all = Vec::new();
     for number in 0..clients {
         all.push(Client::connect(target, number).await?);
     }
+    let (micros, errors, used) = repeat_all(all, operation, span, used).await?;
+    let used = match used {
+        [before, after] => after.since(before),
+    };
+    Ok((
+        Samples::new(micros, span.measured.as_secs_f64(), errors),
+        used,
+    ))
+}
+
+/// The clients are inside the leader's process, and so is what they use of processor.
+async fn inside(
+    target: &Target,
+    clients: usize,
+    span: Span,
+    used: impl Fn() -> Used,
+) -> Outcome<(Samples, Used)> {
+    let load = repeat_inside(&target.members, clients, span);
+    let watch = async {
+        tokio::time::sleep(span.warm_up).await;
+        let before = used();
+        tokio::time::sleep(span.measured).await;
+        used().since(before)
+    };
+    let (measured, used) = tokio::join!(load, watch);
+    let measured = measured?;
+    let seconds = span.measured.as_secs_f64();
+    Ok((
+        Samples::new(measured.micros, seconds, measured.errors),
+        used,
+    ))
+}
+
+/// Has each client repeat the operation; answers microseconds, errors, and what `used` said before and after.
+pub(crate) async fn repeat_all<T>(
+    all: Vec<Client>,
+    operation: Operation,
+    span: Span,
+    used: impl Fn() -> T,
+) -> Outcome<(Vec<u32>, u64, [T; 2])> {
     let counts = Arc::new(AtomicBool::new(false));
     let stop = Arc::new(AtomicBool::new(false));
     let tasks: Vec<_> = all
@@ -54,11 +106,10 @@ pub(crate) async fn closed_loop(
         .collect();
     tokio::time::sleep(span.warm_up).await;
     counts.store(true, Ordering::Relaxed);
-    let (begun, before) = (Instant::now(), used());
+    let before = used();
     tokio::time::sleep(span.measured).await;
     counts.store(false, Ordering::Relaxed);
     let after = used();
-    let seconds = begun.elapsed().as_secs_f64();
     stop.store(true, Ordering::Relaxed);
     let (mut micros, mut errors) = (Vec::new(), 0);
     for task in tasks {
@@ -66,11 +117,7 @@ pub(crate) async fn closed_loop(
         micros.extend(own);
         errors += failed;
     }
-    let used = Used {
-        bytes: after.bytes - before.bytes,
-        cpu_seconds: after.cpu_seconds - before.cpu_seconds,
-    };
-    Ok((Samples::new(micros, seconds, errors), used))
+    Ok((micros, errors, [before, after]))
 }
 
 async fn repeat(
@@ -104,5 +151,5 @@ async fn repeat(
 
 /// Whether this kind of server can be asked this.
 pub(crate) fn offered(kind: Kind, operation: Operation) -> bool {
-    operation == Operation::Write || kind != Kind::Door
+    operation == Operation::Write || !matches!(kind, Kind::Door | Kind::Inside)
 }

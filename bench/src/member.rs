@@ -4,19 +4,22 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use regent_ha::{ClientProposal, Leadership, Reign, Replica, ReplicaConfig};
-use regent_state::Command;
 use regent_state::command::Authority;
+use regent_state::{Command, Response as Answer};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Outcome as Done;
+use crate::client::{CheckpointClient, Client};
+use crate::load::{self, Operation, Span};
 use crate::proto::door::door_server::{Door, DoorServer};
-use crate::proto::door::{Outcome, Proposal};
+use crate::proto::door::{Load, Measured, Outcome, Proposal};
 
 /// What a member is started with.
 #[derive(Debug, clap::Args)]
@@ -73,6 +76,19 @@ struct Doorkeeper {
     replica: Replica,
 }
 
+impl Doorkeeper {
+    fn reign(&self) -> Result<Reign, Status> {
+        match self.replica.leadership().borrow().clone() {
+            Leadership::Leading(reign) => Ok(reign),
+            // The caller goes there: the coordinator that it stands for is always with the leader.
+            Leadership::Following { leader, .. } => {
+                Err(Status::failed_precondition(leader.node.api))
+            }
+            Leadership::None => Err(unavailable("no leader")),
+        }
+    }
+}
+
 fn unavailable(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
@@ -85,15 +101,7 @@ impl Door for Doorkeeper {
         &self,
         request: Request<Streaming<Proposal>>,
     ) -> Result<Response<Self::ProposeStream>, Status> {
-        let standing = self.replica.leadership().borrow().clone();
-        let reign = match standing {
-            Leadership::Leading(reign) => reign,
-            Leadership::Following { leader, .. } => {
-                // The caller goes there: the coordinator that it stands for is always with the leader.
-                return Err(Status::failed_precondition(leader.node.api));
-            }
-            Leadership::None => return Err(unavailable("no leader")),
-        };
+        let reign = self.reign()?;
         let replica = self.replica.clone();
         let outcomes = request.into_inner().then(move |proposal| {
             let (replica, reign) = (replica.clone(), reign.clone());
@@ -101,10 +109,54 @@ impl Door for Doorkeeper {
         });
         Ok(Response::new(Box::pin(outcomes)))
     }
+
+    async fn repeat(&self, request: Request<Load>) -> Result<Response<Measured>, Status> {
+        let reign = self.reign()?;
+        let load = request.into_inner();
+        let span = Span {
+            warm_up: Duration::from_millis(load.warm_up_ms),
+            measured: Duration::from_millis(load.measured_ms),
+        };
+        let mut clients = Vec::new();
+        for _ in 0..load.clients {
+            let inside = Inside {
+                replica: self.replica.clone(),
+                reign: reign.clone(),
+            };
+            let client = CheckpointClient::inside(inside)
+                .await
+                .map_err(unavailable)?;
+            clients.push(Client::Door(Box::new(client)));
+        }
+        let measured = load::repeat_all(clients, Operation::Write, span, || ()).await;
+        let (micros, errors, _) = measured.map_err(unavailable)?;
+        Ok(Response::new(Measured { micros, errors }))
+    }
+}
+
+/// A client's way to the log from inside the leader's process.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    replica: Replica,
+    reign: Reign,
+}
+
+impl Inside {
+    /// Proposes and waits until it is applied.
+    pub(crate) async fn propose(&self, command: Command) -> Done<Answer> {
+        Ok(carry_in(&self.replica, &self.reign, command).await?)
+    }
 }
 
 async fn propose(replica: &Replica, reign: &Reign, proposal: &Proposal) -> Result<Outcome, Status> {
     let command: Command = unpacked(&proposal.command).map_err(unavailable)?;
+    let response = carry_in(replica, reign, command).await?;
+    Ok(Outcome {
+        response: packed(&response).map_err(unavailable)?,
+    })
+}
+
+async fn carry_in(replica: &Replica, reign: &Reign, command: Command) -> Result<Answer, Status> {
     let proposed = match command.authority() {
         Authority::Client => {
             let proposal = ClientProposal {
@@ -120,8 +172,5 @@ async fn propose(replica: &Replica, reign: &Reign, proposal: &Proposal) -> Resul
                 .await
         }
     };
-    let proposed = proposed.map_err(unavailable)?;
-    Ok(Outcome {
-        response: packed(&proposed.response).map_err(unavailable)?,
-    })
+    Ok(proposed.map_err(unavailable)?.response)
 }

@@ -18,7 +18,11 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a command with its output in `log`. Call this on the main thread: the kernel ends the
     /// child when the thread that started it ends.
-    pub(crate) fn start(command: &[String], log: &Path) -> Outcome<Self> {
+    pub(crate) fn start(
+        command: &[String],
+        environment: &[(&str, &str)],
+        log: &Path,
+    ) -> Outcome<Self> {
         let out = File::options().create(true).append(true).open(log)?;
         let mut all = vec![
             "setpriv".to_owned(),
@@ -29,6 +33,7 @@ impl Process {
         all.extend_from_slice(command);
         let child = Command::new(&all[0])
             .args(&all[1..])
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)

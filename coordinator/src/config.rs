@@ -222,7 +222,7 @@ impl Default for Results {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LogConfig {
-    /// A snapshot is taken after this many entries.
+    /// A snapshot is taken after this many entries, or as many as have the size of the last one.
     pub snapshot_every: u64,
     /// Entries kept below a snapshot, for followers that were away briefly.
     pub keep_entries: u64,
@@ -231,7 +231,7 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            snapshot_every: 10_000,
+            snapshot_every: 50_000,
             keep_entries: 2_000,
         }
     }

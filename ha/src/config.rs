@@ -85,7 +85,7 @@ pub struct ReplicaConfig {
     pub peers: Vec<String>,
     /// Timing profile.
     pub timing: Timing,
-    /// A snapshot is taken after this many entries.
+    /// A snapshot is taken after this many entries, or as many as have the size of the last one.
     pub snapshot_every: u64,
     /// How many entries below the snapshot stay in the log, so that a follower that was away briefly
     /// is fed from the log.
@@ -117,7 +117,7 @@ impl ReplicaConfig {
             advertise_peer: None,
             peers: Vec::new(),
             timing: Timing::Lan,
-            snapshot_every: 10_000,
+            snapshot_every: 50_000,
             keep_entries: 2_000,
             propose_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(2),
@@ -167,7 +167,8 @@ impl ReplicaConfig {
             // Only a purge makes a snapshot necessary; lag alone is fed from the log.
             replication_lag_threshold: u64::MAX / 4,
             max_payload_entries: 1_024,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_every),
+            // When one is due depends on its size: `snapshotting.rs` asks.
+            snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.keep_entries,
             purge_batch_size: 64.min(self.snapshot_every),
             install_snapshot_timeout: 30_000,

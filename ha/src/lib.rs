@@ -50,6 +50,7 @@ mod send_snapshot;
 mod server;
 mod shared;
 mod snapshot;
+mod snapshotting;
 mod startup;
 pub mod status;
 #[cfg(test)]

@@ -136,6 +136,8 @@ pub(crate) struct Snapshots {
     covered: Arc<AtomicU64>,
     // When it was written, milliseconds since 1970; 0 if there is none.
     written_ms: Arc<AtomicU64>,
+    // Its bytes.
+    length: Arc<AtomicU64>,
 }
 
 impl Snapshots {
@@ -146,6 +148,7 @@ impl Snapshots {
             dir: dir.to_owned(),
             covered: Arc::default(),
             written_ms: Arc::default(),
+            length: Arc::default(),
         };
         if let Some(newest) = snapshots.usable()?.first() {
             snapshots.note(newest);
@@ -162,6 +165,7 @@ impl Snapshots {
     fn note(&self, data: &SnapshotData) {
         let reached = data.cover.standing.applied.map_or(0, |id| id.index + 1);
         self.covered.fetch_max(reached, Ordering::AcqRel);
+        self.length.store(data.file.file_len(), Ordering::Release);
         let modified = std::fs::metadata(data.file.path()).and_then(|meta| meta.modified());
         let since = modified
             .ok()
@@ -174,6 +178,11 @@ impl Snapshots {
     /// Since when the disk has been busy with one operation of writing a file.
     pub(crate) fn outstanding_since(&self) -> Option<Instant> {
         self.store.outstanding_since()
+    }
+
+    /// Bytes of the newest file; 0 if there is none.
+    pub(crate) fn length(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
     }
 
     /// When the newest file was written, milliseconds since 1970.

@@ -39,6 +39,7 @@ use crate::replica::Parts;
 use crate::server::PeerService;
 use crate::shared::{Phase, Shared};
 use crate::snapshot::Snapshots;
+use crate::snapshotting::Every;
 use crate::transfer::Transfer;
 use crate::view::Views;
 use crate::watchdog::{self, Watchdog};
@@ -218,6 +219,11 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         transfer.clone(),
     ));
     tokio::spawn(watching::watch_voters(vigil.clone()));
+    let every = Every {
+        entries: config.snapshot_every,
+        snapshots: snapshots.clone(),
+    };
+    tokio::spawn(every.run(core.raft.clone(), core.views.clone()));
     tokio::spawn(stand_back(core.raft.clone(), core.shared.phase()));
     tokio::spawn(Lookout::new(core.shared.clone(), config.peers.clone()).run());
     Ok(Parts {

@@ -16,9 +16,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::Outcome;
-use crate::member::{packed, unpacked};
+use crate::load::Span;
+use crate::member::{Inside, packed, unpacked};
 use crate::proto::door::door_client::DoorClient;
-use crate::proto::door::{self, Proposal};
+use crate::proto::door::{self, Measured, Proposal};
 
 /// Deleted checkpoints reported in one entry.
 const REPORTED_TOGETHER: usize = 32;
@@ -32,7 +33,7 @@ enum Next {
 
 #[derive(Debug)]
 pub(crate) struct CheckpointClient {
-    client: DoorStream,
+    client: Way,
     job: JobId,
     token: AttemptToken,
     next: Next,
@@ -42,7 +43,15 @@ pub(crate) struct CheckpointClient {
 impl CheckpointClient {
     /// Connects and brings a job of its own to RUNNING.
     pub(crate) async fn connect(member: &str) -> Outcome<Self> {
-        let mut client = DoorStream::open(member).await?;
+        Self::with_job(Way::Stream(DoorStream::open(member).await?)).await
+    }
+
+    /// The same inside the leader's process.
+    pub(crate) async fn inside(inside: Inside) -> Outcome<Self> {
+        Self::with_job(Way::Inside(inside)).await
+    }
+
+    async fn with_job(mut client: Way) -> Outcome<Self> {
         let job = JobId(rand::random());
         let submit = SubmitJob {
             job_id: job,
@@ -151,6 +160,52 @@ impl CheckpointClient {
     }
 }
 
+/// How a client's commands get to the leader.
+#[derive(Debug)]
+enum Way {
+    Stream(DoorStream),
+    Inside(Inside),
+}
+
+impl Way {
+    async fn propose(&mut self, command: Command) -> Outcome<Response> {
+        let answer = match self {
+            Self::Stream(stream) => stream.propose(command).await?,
+            Self::Inside(inside) => inside.propose(command).await?,
+        };
+        match answer {
+            Response::Rejected(why) => Err(format!("rejected: {why}").into()),
+            answer => Ok(answer),
+        }
+    }
+}
+
+/// Has the leader run clients inside its process.
+pub(crate) async fn repeat_inside(
+    members: &[String],
+    clients: usize,
+    span: Span,
+) -> Outcome<Measured> {
+    let load = door::Load {
+        clients: u32::try_from(clients)?,
+        warm_up_ms: u64::try_from(span.warm_up.as_millis())?,
+        measured_ms: u64::try_from(span.measured.as_millis())?,
+    };
+    let mut address = members[0].clone();
+    for _ in 0..members.len() {
+        let channel = super::connect(&address).await?;
+        let mut client = DoorClient::new(channel).max_decoding_message_size(64 << 20);
+        match client.repeat(load).await {
+            Ok(measured) => return Ok(measured.into_inner()),
+            Err(status) if status.code() == Code::FailedPrecondition => {
+                address = status.message().to_owned();
+            }
+            Err(status) => return Err(status.into()),
+        }
+    }
+    Err("no member leads".into())
+}
+
 /// One client's stream to the leader's door.
 #[derive(Debug)]
 struct DoorStream {
@@ -186,10 +241,7 @@ impl DoorStream {
         let command = packed(&command)?;
         self.proposals.send(Proposal { command }).await?;
         let outcome = self.outcomes.message().await?.ok_or("the door closed")?;
-        match unpacked(&outcome.response)? {
-            Response::Rejected(why) => Err(format!("rejected: {why}").into()),
-            answer => Ok(answer),
-        }
+        unpacked(&outcome.response)
     }
 }
 

@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::Outcome;
 
 pub(crate) use api::{Submitter, prepare as prepare_api};
+pub(crate) use checkpoints::{CheckpointClient, repeat_inside};
 pub(crate) use etcd::leader as etcd_leader;
 pub(crate) use zookeeper::{
     is_leader as zookeeper_leads, prepare as prepare_zookeeper, version as zookeeper_version,
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     Api,
     /// Replicas, through the benchmark's door: checkpoints begun and completed.
     Door,
+    /// The same inside the leader's process.
+    Inside,
     /// etcd.
     Etcd,
     /// ZooKeeper.
@@ -65,7 +68,8 @@ impl Client {
         let member = target.member(number);
         Ok(match target.kind {
             Kind::Api => Self::Api(api::ApiClient::connect(member, &target.job).await?),
-            Kind::Door => Self::Door(Box::new(
+            // Whether it serves is seen from outside either way.
+            Kind::Door | Kind::Inside => Self::Door(Box::new(
                 checkpoints::CheckpointClient::connect(member).await?,
             )),
             Kind::Etcd => Self::Etcd(etcd::EtcdClient::connect(member, number).await?),

@@ -77,7 +77,7 @@ impl Flink {
             case.checkpoints_ms.unwrap_or(0).to_string(),
             checkpoints.display().to_string(),
         ];
-        let mut process = Process::start(&command, &log)?;
+        let mut process = Process::start(&command, &[], &log)?;
         let begun = Instant::now();
         let mut memory = 0;
         while !process.ended() {

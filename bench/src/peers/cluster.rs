@@ -64,7 +64,7 @@ impl Cluster {
         let root = dir.path().canonicalize()?;
         let plan = match contender {
             Contender::Regent => regent::job_managers(&root, &place.regent, members)?,
-            Contender::Checkpoints => regent::replicas(&root)?,
+            Contender::Checkpoints | Contender::Coordinator => regent::replicas(&root)?,
             Contender::Etcd { tuned } => etcd::plan(&root, tuned)?,
             Contender::ZooKeeper => zookeeper::plan(&root)?,
         };
@@ -93,11 +93,21 @@ impl Cluster {
     }
 
     fn spawn(&self, number: usize) -> Outcome<Process> {
-        Process::start(&self.commands[number], &self.log(number))
+        // As the units that `deploy/` has: of the memory that is free, threads hold less back.
+        let own = matches!(self.target.kind, Kind::Api | Kind::Door | Kind::Inside);
+        let environment: &[(&str, &str)] = if own {
+            &[("MALLOC_ARENA_MAX", "2")]
+        } else {
+            &[]
+        };
+        Process::start(&self.commands[number], environment, &self.log(number))
     }
 
     async fn form(&mut self) -> Outcome<()> {
-        if matches!(self.contender, Contender::Regent | Contender::Checkpoints) {
+        if matches!(
+            self.contender,
+            Contender::Regent | Contender::Checkpoints | Contender::Coordinator
+        ) {
             regent::bootstrap(&self.commands, &self.target.members).await?;
         }
         let begun = Instant::now();
@@ -123,7 +133,7 @@ impl Cluster {
                 self.target.job = crate::client::prepare_api(&first).await?;
                 format!("Regent {}", env!("CARGO_PKG_VERSION"))
             }
-            Kind::Door => format!("Regent {}", env!("CARGO_PKG_VERSION")),
+            Kind::Door | Kind::Inside => format!("Regent {}", env!("CARGO_PKG_VERSION")),
             Kind::Etcd => format!("etcd {}", etcd_leader(&first).await?.1),
             Kind::ZooKeeper => {
                 crate::client::prepare_zookeeper(&first).await?;
@@ -168,7 +178,9 @@ impl Cluster {
                     Kind::Api => regent::leads(address).await,
                     Kind::Etcd => etcd_leader(address).await.map(|(leads, _)| leads),
                     Kind::ZooKeeper => zookeeper_leads(address).await,
-                    Kind::Door => return Err("the door doesn't tell who leads".into()),
+                    Kind::Door | Kind::Inside => {
+                        return Err("the door doesn't tell who leads".into());
+                    }
                 };
                 if leads.unwrap_or(false) {
                     return Ok(number);
@@ -189,11 +201,6 @@ impl Cluster {
         self.members[number].kill();
         self.members[number] = self.spawn(number)?;
         Ok(())
-    }
-
-    /// Where the members' directories are.
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Of all members, so far.

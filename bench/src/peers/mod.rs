@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     /// About three minutes instead of about ten
     #[arg(long)]
     short: bool,
-    /// Only these, of regent, checkpoints, etcd, zookeeper
+    /// Only these, of regent, checkpoints, coordinator, etcd, zookeeper
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// No failover
@@ -56,6 +56,8 @@ pub(crate) enum Contender {
     Regent,
     /// Replicas alone, with the commands of the checkpoint coordinator.
     Checkpoints,
+    /// The same, proposed inside the leader's process, where the coordinator is.
+    Coordinator,
     /// etcd, with its own timing or with 50/250 ms.
     Etcd { tuned: bool },
     /// ZooKeeper.
@@ -63,17 +65,19 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Regent,
         Self::Etcd { tuned: false },
         Self::ZooKeeper,
         Self::Checkpoints,
+        Self::Coordinator,
     ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Regent => "regent",
             Self::Checkpoints => "checkpoints",
+            Self::Coordinator => "coordinator",
             Self::Etcd { .. } => "etcd",
             Self::ZooKeeper => "zookeeper",
         }
@@ -82,7 +86,8 @@ impl Contender {
     fn label(self) -> &'static str {
         match self {
             Self::Regent => "Regent, client command",
-            Self::Checkpoints => "Regent, checkpoint begun / completed",
+            Self::Checkpoints => "Regent, checkpoint begun / completed, by a stream to the leader",
+            Self::Coordinator => "Regent, checkpoint begun / completed, inside the leader",
             Self::Etcd { tuned: false } => "etcd put",
             Self::Etcd { tuned: true } => "etcd put, 50/250 ms",
             Self::ZooKeeper => "ZooKeeper setData",
@@ -93,6 +98,7 @@ impl Contender {
         match self {
             Self::Regent => Kind::Api,
             Self::Checkpoints => Kind::Door,
+            Self::Coordinator => Kind::Inside,
             Self::Etcd { .. } => Kind::Etcd,
             Self::ZooKeeper => Kind::ZooKeeper,
         }
@@ -101,7 +107,7 @@ impl Contender {
     /// What it lacks to be run here, in a line.
     fn missing(self) -> Option<&'static str> {
         match self {
-            Self::Regent | Self::Checkpoints => None,
+            Self::Regent | Self::Checkpoints | Self::Coordinator => None,
             Self::Etcd { .. } => etcd::missing(),
             Self::ZooKeeper => zookeeper::missing(),
         }
@@ -201,7 +207,7 @@ fn failing(contenders: &[Contender]) -> Vec<Contender> {
     let mut all = Vec::new();
     for contender in contenders {
         match contender {
-            Contender::Checkpoints => {}
+            Contender::Checkpoints | Contender::Coordinator => {}
             Contender::Etcd { .. } => {
                 all.push(Contender::Etcd { tuned: true });
                 all.push(Contender::Etcd { tuned: false });

@@ -136,7 +136,11 @@ fn ratios(findings: &Findings) -> String {
         let best_rate = rates.fold(f64::NAN, f64::max);
         let medians = of_peers.iter().map(|row| row.samples.quantile_ms(0.5));
         let best_median = medians.fold(f64::NAN, f64::min);
-        for own in [Contender::Regent, Contender::Checkpoints] {
+        for own in [
+            Contender::Regent,
+            Contender::Checkpoints,
+            Contender::Coordinator,
+        ] {
             let Some(row) = find(findings, own, operation, clients) else {
                 continue;
             };

@@ -28,6 +28,9 @@ const RESTART_DELAY: Duration = Duration::from_secs(2);
 /// What each step of stopping may take; three steps stay below the 15 s that were promised.
 const STOP_STEP: Duration = Duration::from_secs(4);
 
+/// How many arenas glibc's allocator makes.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
+
 /// How far stopping has come. Later steps include the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
@@ -202,6 +205,7 @@ fn spawn(process: &Process) -> std::io::Result<(Child, tokio::process::ChildStdi
     let mut child = Command::new(program)
         .args(arguments)
         .arg("--parent-pipe")
+        .envs(environment(process.role))
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -213,6 +217,14 @@ fn spawn(process: &Process) -> std::io::Result<(Child, tokio::process::ChildStdi
         .take()
         .ok_or_else(|| std::io::Error::other("no pipe to the child"))?;
     Ok((child, pipe))
+}
+
+/// What a process of that role is started with besides this one's own environment. A JobManager's many
+/// threads would each hold memory back that is free; two arenas are a tenth less in all, and no slower. The
+/// units in `deploy/` say the same.
+fn environment(role: Role) -> Option<(&'static str, &'static str)> {
+    let unsaid = std::env::var_os(ARENAS).is_none();
+    (role == Role::JobManager && unsaid).then_some((ARENAS, "2"))
 }
 
 fn signal(child: &Child, signal: Signal) {

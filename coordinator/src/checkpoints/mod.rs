@@ -2,10 +2,9 @@
 //!
 //! `plan.rs` decides (pure); `act.rs` proposes, writes `_metadata` and orders. Deeds that wait (a
 //! proposal, a write) run beside the loop and come back as outcomes, so that no job holds up another.
-//! Only jobs are looked at for which something happened or is due (`agenda.rs`).
+//! Only jobs are looked at for which something happened or is due (`leader/agenda.rs`).
 
 mod act;
-mod agenda;
 pub(crate) mod plan;
 #[cfg(test)]
 mod tests;
@@ -24,17 +23,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::leader::agenda::Agenda;
 use crate::leader::hub::CheckpointEvent;
 use crate::leader::rule::Rule;
 use crate::leader::seen::{Phase, Seen};
 use crate::scheduler::slots::attempt_ref;
 use crate::scheduler::standing::expected;
 use crate::wire::{self, AttemptRef};
-use agenda::Agenda;
 use plan::{Action, Coordinator, Look};
 
-/// A look is taken at least this often, whatever hints got lost.
+/// A look is taken this often, whatever hints got lost.
 const TICK: Duration = Duration::from_secs(1);
+/// With very many jobs less often: looking at all of them takes a twentieth of the time at most.
+const TICK_MAX: Duration = Duration::from_secs(10);
+const TICK_SHARE: u32 = 20;
 /// Events taken in before the next look.
 const EVENTS_BATCH: usize = 1_024;
 
@@ -59,7 +61,8 @@ struct Coordinators {
     rule: Arc<Rule>,
     by_attempt: BTreeMap<AttemptRef, Coordinator>,
     deeds: JoinSet<(AttemptRef, Outcome)>,
-    agenda: Agenda,
+    /// By the machine's clock, in ms.
+    agenda: Agenda<u64>,
 }
 
 /// What calls for a look.
@@ -100,15 +103,27 @@ pub(crate) async fn run(rule: Arc<Rule>, mut events: mpsc::Receiver<CheckpointEv
                 Wake::All => all.look_at_all(),
                 Wake::Jobs(jobs) => all.agenda.touch(jobs),
             },
-            _ = changes.changed() => all.look_at_all(),
+            changed = changes.next() => match changed.all {
+                true => all.look_at_all(),
+                false => all.agenda.touch(changed.jobs),
+            },
             () = tokio::time::sleep_until(wake) => {}
         }
-        if Instant::now() >= tick {
+        let full = Instant::now() >= tick;
+        if full {
             all.look_at_all();
-            tick = Instant::now() + TICK;
         }
+        let begun = Instant::now();
         all.look();
+        if full {
+            tick = Instant::now() + pause_after(begun.elapsed());
+        }
     }
+}
+
+/// Until everything is looked at again, after a look that took this long.
+pub(crate) fn pause_after(look: Duration) -> Duration {
+    look.saturating_mul(TICK_SHARE).clamp(TICK, TICK_MAX)
 }
 
 async fn relevant(effects: &mut regent_ha::EffectHints) -> Wake {
@@ -222,7 +237,7 @@ impl Coordinators {
     /// When something falls due.
     fn next_look(&self) -> Instant {
         let clock_ms = self.rule.clock_ms();
-        let due_ms = self.agenda.next_ms();
+        let due_ms = self.agenda.next_due();
         let ahead = due_ms.map(|at| Duration::from_millis(at.saturating_sub(clock_ms)));
         Instant::now() + ahead.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)
     }

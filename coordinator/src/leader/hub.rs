@@ -10,10 +10,11 @@ use std::time::Duration;
 use regent_protocol::v1;
 use regent_protocol::v1::leader_message::Message as Order;
 use regent_state::ids::{Epoch, JobId, WorkerRef};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::changes::{Announcer, Changes};
 use super::seen::{Moment, Phase, Seen, WorkerSeen};
 use crate::config::Workers;
 use crate::wire::{self, AttemptRef, TaskId};
@@ -69,7 +70,7 @@ pub(crate) struct Hub {
     silence: Duration,
     began: Instant,
     inner: Mutex<Inner>,
-    changes: watch::Sender<u64>,
+    changes: Announcer,
     events: mpsc::Sender<CheckpointEvent>,
 }
 
@@ -100,27 +101,21 @@ impl Hub {
             requests: 0,
             closed: false,
         };
-        let changes = watch::Sender::new(0);
         let hub = Self {
             epoch,
             lease: workers.lease,
             silence: (workers.heartbeat * SILENT_BEATS).max(SILENCE_MIN),
             began,
             inner: Mutex::new(inner),
-            changes,
+            changes: Announcer::default(),
             events,
         };
         (hub, receiver)
     }
 
-    /// Wakes whenever something was seen that may call for a deed.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    /// Tells of everything seen from now on that may call for a deed.
+    pub(crate) fn changes(&self) -> Changes {
         self.changes.subscribe()
-    }
-
-    fn changed(&self) {
-        self.changes
-            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     // A panic while the lock was held left plain data behind that is still consistent.
@@ -197,7 +192,7 @@ impl Hub {
             .outgoing
             .insert(worker.worker.clone(), (session, outgoing));
         drop(inner);
-        self.changed();
+        self.changes.all();
         Ok((SessionKey { worker, session }, orders))
     }
 
@@ -216,14 +211,14 @@ impl Hub {
         let Inner { seen, metrics, .. } = &mut *inner;
         metrics.retain(|(attempt, _), _| seen.is_held(attempt));
         drop(inner);
-        self.changed();
+        self.changes.all();
     }
 
     /// Proof that this incarnation's last effect is past.
     pub(crate) fn died(&self, worker: WorkerRef) {
         let now = self.now();
         self.lock().seen.died(worker, now);
-        self.changed();
+        self.changes.all();
     }
 
     /// Anything arrived in that session.
@@ -283,7 +278,7 @@ impl Hub {
         let tasks = Arc::make_mut(&mut seen.tasks).entry(attempt).or_default();
         tasks.insert(task, phase);
         drop(inner);
-        self.changed();
+        self.changes.job(attempt.job);
     }
 
     /// Hands an event to the checkpoint coordinators; `false`: too many wait, the session must end so
@@ -294,12 +289,15 @@ impl Hub {
 
     /// An answer to `CommitOnly`.
     pub(crate) fn commit_done(&self, done: v1::CommitOnlyDone) {
+        let job = done.job_id.parse::<JobId>();
         let mut inner = self.lock();
         if inner.commits.len() < EVENTS_MAX {
             inner.commits.push(done);
         }
         drop(inner);
-        self.changed();
+        if let Ok(job) = job {
+            self.changes.job(job);
+        }
     }
 
     /// For the user who asks why a result isn't clean.

@@ -4,6 +4,8 @@
 //! begins when this leader's `AnnounceLeader` is applied here, so reconcilers start on a state that
 //! holds everything earlier leaders wrote (`docs/protocol.md` §5).
 
+pub(crate) mod agenda;
+pub(crate) mod changes;
 pub(crate) mod hub;
 pub(crate) mod ownership;
 pub(crate) mod rule;

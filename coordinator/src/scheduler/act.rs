@@ -1,5 +1,6 @@
 //! Carries out the scheduler's steps, and remembers what was ordered. Dull on purpose.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use regent_state::{Command, Machine};
 use tokio::sync::mpsc;
 
 use super::order;
+use super::pass::Plans;
 use super::plan::{Plan, Step};
 use super::world::{Commit, Facts, Inspection, Memory};
 use crate::leader::rule::Rule;
@@ -40,11 +42,13 @@ pub(crate) struct Hands {
     pub(crate) rule: Arc<Rule>,
     pub(crate) memory: Memory,
     pub(crate) answers: Answers,
+    /// Jobs whose paths no worker could be asked to look at, because too many are being looked at.
+    pub(crate) unasked: BTreeSet<JobId>,
 }
 
 impl Hands {
-    /// Forgets what can't matter any more, and takes in answers about commits.
-    pub(crate) fn refresh(&mut self, machine: &Machine, seen: &Seen) {
+    /// Forgets what can't matter any more.
+    pub(crate) fn tidy(&mut self, machine: &Machine, seen: &Seen) {
         let current = |worker: &WorkerRef, session: u64| {
             seen.worker(worker)
                 .is_some_and(|seen| seen.session == session)
@@ -70,6 +74,12 @@ impl Hands {
                 .job(job)
                 .is_some_and(|job| job.uncommitted().is_some())
         });
+        self.unasked
+            .retain(|job| machine.job(*job).is_some_and(|job| job.attempt == 0));
+    }
+
+    /// Takes in answers about commits.
+    pub(crate) fn take_commits(&mut self) {
         for done in self.rule.hub.take_commits() {
             self.note_commit(&done);
         }
@@ -93,42 +103,67 @@ impl Hands {
         *commit = Commit::Failed { again_at };
     }
 
-    /// Orders first, then proposals; answers whether a proposal changed something.
-    pub(crate) async fn carry_out(
-        &mut self,
-        view: &Arc<View>,
-        plans: Vec<(Option<Facts>, Plan)>,
-    ) -> bool {
-        let mut proposals: Vec<Vec<Command>> = Vec::new();
+    /// Orders first, then proposals; answers the jobs for which a proposal changed something.
+    pub(super) async fn carry_out(&mut self, view: &Arc<View>, plans: Plans) -> BTreeSet<JobId> {
+        self.clear_leftovers(view, plans.leftovers);
+        let mut proposals: Vec<(JobId, Vec<Command>)> = Vec::new();
         let mut waiting = 0;
-        for (facts, plan) in plans {
-            let mut commands = Vec::new();
+        for (facts, plan) in plans.jobs {
             let deploys = |step: &Step| matches!(step, Step::Deploy { .. });
             let ordered = plan.steps.iter().any(deploys);
-            for step in plan.steps {
-                match step {
-                    Step::Propose(Command::JobWaiting(_)) if waiting >= WAITING_MAX => {}
-                    Step::Propose(command) => {
-                        waiting += usize::from(matches!(command, Command::JobWaiting(_)));
-                        commands.push(with_dice(command));
-                    }
-                    order => self.order(view, facts.as_ref(), order),
-                }
-            }
+            let commands = self.obey(view, &facts, plan, &mut waiting);
             if ordered {
                 reach("deployment", "ordered");
             }
             if !commands.is_empty() {
-                proposals.push(commands);
+                proposals.push((facts.job.id, commands));
             }
         }
         self.propose_all(proposals).await
     }
 
+    /// What workers hold without a title; what they may forget is told to each at once.
+    fn clear_leftovers(&mut self, view: &View, plans: BTreeMap<JobId, Plan>) {
+        let mut forget: BTreeMap<WorkerRef, Vec<AttemptRef>> = BTreeMap::new();
+        for step in plans.into_values().flat_map(|plan| plan.steps) {
+            match step {
+                Step::Forget { attempts, worker } => {
+                    forget.entry(worker).or_default().extend(attempts);
+                }
+                order => self.order(view, None, order),
+            }
+        }
+        for (worker, attempts) in forget {
+            self.order(view, None, Step::Forget { attempts, worker });
+        }
+    }
+
+    /// Gives one job's orders; answers what is to be proposed for it.
+    fn obey(
+        &mut self,
+        view: &View,
+        facts: &Facts,
+        plan: Plan,
+        waiting: &mut usize,
+    ) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for step in plan.steps {
+            match step {
+                Step::Propose(Command::JobWaiting(_)) if *waiting >= WAITING_MAX => {}
+                Step::Propose(command) => {
+                    *waiting += usize::from(matches!(command, Command::JobWaiting(_)));
+                    commands.push(with_dice(command));
+                }
+                order => self.order(view, Some(facts), order),
+            }
+        }
+        commands
+    }
+
     /// One job's proposals in order, jobs beside each other.
-    async fn propose_all(&self, proposals: Vec<Vec<Command>>) -> bool {
+    async fn propose_all(&self, proposals: Vec<(JobId, Vec<Command>)>) -> BTreeSet<JobId> {
         let rule = &self.rule;
-        let in_order = |commands: Vec<Command>| async move {
+        let in_order = |(job, commands): (JobId, Vec<Command>)| async move {
             let mut changed = false;
             for command in commands {
                 let (course, before, after) = moments(&command);
@@ -139,12 +174,13 @@ impl Hands {
                 }
                 changed |= done;
             }
-            changed
+            changed.then_some(job)
         };
         let answers = futures::stream::iter(proposals).map(in_order);
         answers
             .buffer_unordered(PROPOSALS_MAX)
-            .fold(false, |a, b| async move { a | b })
+            .filter_map(std::future::ready)
+            .collect()
             .await
     }
 
@@ -206,12 +242,13 @@ impl Hands {
     fn inspect(&mut self, facts: &Facts, worker: &WorkerRef) {
         let key = (facts.job.id, facts.job.run);
         let asked = self.rule.hub.inspect(worker, order::vertices(&facts.graph));
+        let Some(asked) = asked else {
+            self.unasked.insert(key.0);
+            return;
+        };
+        self.unasked.remove(&key.0);
         let unanswered = Inspection::Unanswered {
             again_at: self.rule.hub.now() + INSPECT_LIMIT + AGAIN_PAUSE,
-        };
-        let Some(asked) = asked else {
-            self.memory.inspections.insert(key, unanswered);
-            return;
         };
         self.memory.inspections.insert(key, Inspection::Asked);
         let answers = self.answers.clone();

@@ -16,7 +16,7 @@ use super::plan::{Plan, Step};
 use super::slots::attempt_ref;
 use super::standing::{DEPLOY_GRACE, expected};
 use super::world::{Facts, World};
-use crate::leader::seen::{Phase, Presence, WorkerSeen};
+use crate::leader::seen::{Moment, Phase, Presence, WorkerSeen};
 use crate::wire::{AttemptRef, TaskId};
 
 /// A cancel order is repeated after this long without an effect.
@@ -54,69 +54,49 @@ pub(crate) fn title(job: Option<&Job>, attempt: Option<&Attempt>, worker: &Worke
     }
 }
 
-/// Cancels and forgets what one worker holds without a title.
-pub(crate) fn plan_worker<'a>(
+/// Cancels or forgets what one worker holds of an attempt without being wanted to.
+pub(crate) fn plan_held(
     world: &World<'_>,
-    name: &str,
+    worker: &WorkerRef,
     seen: &WorkerSeen,
-    lookup: impl Fn(&AttemptRef) -> (Option<&'a Job>, Option<&'a Attempt>),
+    attempt: AttemptRef,
+    title: Title,
     plan: &mut Plan,
 ) {
-    let worker = WorkerRef {
-        worker: name.to_owned(),
-        incarnation: seen.incarnation,
-    };
-    let mut forget = Vec::new();
-    for (attempt, tasks) in seen.tasks.iter() {
-        let (job, known) = lookup(attempt);
-        let title = title(job, known, &worker);
-        if title == Title::Wanted {
-            continue;
-        }
-        if tasks.values().all(Phase::ended) {
-            if title == Title::Unknown {
-                forget.push(*attempt);
-            }
-            continue;
-        }
-        plan_cancel(world, &worker, seen.session, *attempt, plan);
-    }
-    plan_unreported(world, &worker, seen, &lookup, plan);
-    if !forget.is_empty() {
+    let tasks = seen.tasks.get(&attempt);
+    if !tasks.is_none_or(all_ended) {
+        plan_cancel(world, worker, seen.session, attempt, plan);
+    } else if title == Title::Unknown {
         plan.steps.push(Step::Forget {
-            attempts: forget,
-            worker,
+            attempts: vec![attempt],
+            worker: worker.clone(),
         });
     }
 }
 
-/// Orders of this session of which the worker has reported nothing, and which nobody wants any more:
+/// An order that nobody wants any more and of which the worker has reported nothing in that session:
 /// cancelled too. If even that gets no word, a new session has to tell what the worker holds.
-fn plan_unreported<'a>(
+pub(crate) fn plan_unreported(
     world: &World<'_>,
     worker: &WorkerRef,
-    seen: &WorkerSeen,
-    lookup: &impl Fn(&AttemptRef) -> (Option<&'a Job>, Option<&'a Attempt>),
+    session: u64,
+    attempt: AttemptRef,
+    at: Moment,
     plan: &mut Plan,
 ) {
-    for ((attempt, of, session), at) in &world.memory.ordered {
-        if of != worker || *session != seen.session || seen.tasks.contains_key(attempt) {
-            continue;
-        }
-        let (job, known) = lookup(attempt);
-        match title(job, known, worker) {
-            Title::Wanted | Title::Unknown => {}
-            Title::Unwanted if world.now >= *at + DEPLOY_GRACE => {
-                plan.steps.push(Step::Disconnect {
-                    worker: worker.clone(),
-                });
-            }
-            Title::Unwanted => {
-                plan_cancel(world, worker, seen.session, *attempt, plan);
-                plan.wake_at(*at + DEPLOY_GRACE);
-            }
-        }
+    let open = world.seen.worker(worker).filter(|seen| seen.present());
+    let silent = |seen: &&WorkerSeen| seen.session == session && !seen.tasks.contains_key(&attempt);
+    if open.filter(silent).is_none() {
+        return;
     }
+    if world.now >= at + DEPLOY_GRACE {
+        plan.steps.push(Step::Disconnect {
+            worker: worker.clone(),
+        });
+        return;
+    }
+    plan_cancel(world, worker, session, attempt, plan);
+    plan.wake_at(at + DEPLOY_GRACE);
 }
 
 fn plan_cancel(

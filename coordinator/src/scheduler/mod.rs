@@ -1,15 +1,17 @@
 //! The scheduler: keeps what workers run equal to what the log wants. Liveness is part of it: a worker's
 //! silence is one of the things seen.
 //!
-//! Each pass reads a snapshot of the machine and of what was seen, plans (`plan.rs`, `leftovers.rs`,
-//! `ending.rs`, all pure), and acts (`act.rs`). It takes no arguments and keeps no retry loop: the next
-//! pass is the retry.
+//! Each pass (`pass.rs`) reads a snapshot of the machine and of what was seen, plans (`plan.rs`,
+//! `leftovers.rs`, `ending.rs`, all pure), and acts (`act.rs`). It keeps no retry loop: the next pass is the
+//! retry. A pass looks at the jobs for which something happened or is due, so that one job's news costs the
+//! same however many there are; now and then, and whenever a worker comes or goes, it looks at all.
 
 pub(crate) mod act;
 mod ending;
 pub(crate) mod leftovers;
 pub(crate) mod offers;
 pub(crate) mod order;
+mod pass;
 pub(crate) mod plan;
 pub(crate) mod slots;
 pub(crate) mod standing;
@@ -17,149 +19,239 @@ pub(crate) mod standing;
 mod tests;
 pub(crate) mod world;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use regent_ha::Hints;
-use regent_state::model::Job;
-use regent_state::{Effect, Machine};
+use regent_state::Effect;
+use regent_state::ids::{JobId, Run};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::checkpoints::pause_after;
+use crate::leader::agenda::Agenda;
+use crate::leader::changes::Changed;
 use crate::leader::rule::Rule;
-use crate::leader::seen::Seen;
+use crate::leader::seen::{Moment, Seen};
 use act::Hands;
-use plan::Plan;
-use slots::{Slots, live_attempts};
-use world::{Facts, Memory, World};
+use world::{Inspection, Memory};
 
-/// A pass is made at least this often, whatever hints got lost.
+/// Whether a worker fell silent is looked at this often.
 const TICK: Duration = Duration::from_secs(1);
+/// Between two passes that nothing but time called for.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Answers of inspections that may wait.
 const ANSWERS_MAX: usize = 1_024;
+/// Jobs that wait for a worker to look at their paths and are looked at again in one pass.
+const UNASKED_BATCH: usize = 256;
+
+type Answer = ((JobId, Run), Inspection);
+
+/// Which jobs a pass looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scope {
+    All,
+    Jobs(BTreeSet<JobId>),
+}
+
+impl Scope {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Jobs(jobs) if jobs.is_empty())
+    }
+}
+
+/// The scheduler of one reign.
+struct Scheduler {
+    rule: Arc<Rule>,
+    hands: Hands,
+    agenda: Agenda<Moment>,
+    /// Everything is to be looked at next.
+    all: bool,
+    /// When everything is looked at, whatever hints got lost.
+    next_full: Instant,
+    /// Jobs for which there is no room: any pass may have made some.
+    blocked: BTreeSet<JobId>,
+    /// The sessions that were open at the last pass over everything, and which of them spoke.
+    sessions: Vec<(u64, bool)>,
+}
 
 /// Runs until the reign is over.
 pub(crate) async fn run(rule: Arc<Rule>) {
     let mut effects = rule.effects();
     let mut changes = rule.hub.changes();
     let (answers, mut answered) = mpsc::channel(ANSWERS_MAX);
-    let mut hands = Hands {
-        rule: Arc::clone(&rule),
-        memory: Memory::default(),
-        answers,
-    };
+    let mut scheduler = Scheduler::new(Arc::clone(&rule), answers);
+    let mut batch = Vec::new();
     loop {
-        changes.mark_unchanged();
-        let wake = pass(&rule, &mut hands).await;
+        let wake = scheduler.step().await;
         tokio::select! {
             () = rule.stop.cancelled() => return,
-            _ = changes.changed() => {}
-            () = relevant(&mut effects) => {}
-            Some((job, inspection)) = answered.recv() => {
-                hands.memory.inspections.insert(job, inspection);
-            }
+            changed = changes.next() => scheduler.note(changed),
+            changed = relevant(&mut effects) => scheduler.note(changed),
+            _ = answered.recv_many(&mut batch, ANSWERS_MAX) => scheduler.answered(batch.drain(..)),
             () = tokio::time::sleep_until(wake) => {}
         }
     }
 }
 
 /// Waits for a hint that concerns the scheduler.
-async fn relevant(effects: &mut regent_ha::EffectHints) {
+async fn relevant(effects: &mut regent_ha::EffectHints) -> Changed {
     loop {
-        let hints: Hints = effects.next().await;
-        let mine = |effect: &Effect| match effect {
-            Effect::LeaderAnnounced(_)
-            | Effect::Schedule(_)
-            | Effect::JobEnded(_)
-            | Effect::Workers => true,
+        let changed = concerned(&effects.next().await);
+        if changed != Changed::default() {
+            return changed;
+        }
+    }
+}
+
+fn concerned(hints: &Hints) -> Changed {
+    let mut changed = Changed {
+        all: hints.overflowed,
+        jobs: BTreeSet::new(),
+    };
+    for effect in &hints.effects {
+        match effect {
+            Effect::LeaderAnnounced(_) | Effect::Workers => changed.all = true,
+            Effect::Schedule(job) | Effect::JobEnded(job) => {
+                changed.jobs.insert(*job);
+            }
             Effect::Checkpoints(_)
             | Effect::Cleanup
             | Effect::CleanupStuck(_)
-            | Effect::Members => false,
-        };
-        if hints.overflowed || hints.effects.iter().any(mine) {
-            return;
+            | Effect::Members => {}
         }
     }
+    changed
 }
 
-/// Plans and acts once; answers when to look again.
-async fn pass(rule: &Arc<Rule>, hands: &mut Hands) -> Instant {
-    let view = rule.view();
-    let machine = &view.machine;
-    let seen = rule.hub.seen();
-    hands.refresh(machine, &seen);
-    let plans = plan_all(rule, machine, &seen, &hands.memory);
-    let wake = plans.iter().filter_map(|(_, plan)| plan.wake).min();
-    let again = hands.carry_out(&view, plans).await;
-    if again {
-        return Instant::now();
-    }
-    let ahead = wake
-        .map_or(TICK, |wake| wake.saturating_sub(rule.hub.now()))
-        .min(TICK);
-    // A moment that has passed was planned for already; the hub or the log will wake the next pass.
-    Instant::now() + ahead.max(Duration::from_millis(5))
+/// Each worker's session, and whether it is open and not silent.
+fn sessions(seen: &Seen) -> Vec<(u64, bool)> {
+    let workers = seen.workers.values();
+    workers
+        .map(|worker| (worker.session, worker.present()))
+        .collect()
 }
 
-/// Plans for each worker and for each job that isn't done with.
-fn plan_all(
-    rule: &Rule,
-    machine: &Machine,
-    seen: &Seen,
-    memory: &Memory,
-) -> Vec<(Option<Facts>, Plan)> {
-    let world = World {
-        seen,
-        memory,
-        now: rule.hub.now(),
-        clock_ms: rule.clock_ms(),
-        epoch: rule.reign.epoch,
-        lease: rule.lease(),
-    };
-    let mut plans = vec![(None, plan_workers(&world, machine))];
-    let mut slots = Slots::count(seen, live_attempts(machine)).without_drained(machine);
-    for job in machine.active_jobs().chain(machine.dirty_jobs()) {
-        if machine.is_job_withheld(job) {
-            continue;
+impl Scheduler {
+    fn new(rule: Arc<Rule>, answers: act::Answers) -> Self {
+        let hands = Hands {
+            rule: Arc::clone(&rule),
+            memory: Memory::default(),
+            answers,
+            unasked: BTreeSet::new(),
+        };
+        Self {
+            rule,
+            hands,
+            agenda: Agenda::default(),
+            all: true,
+            next_full: Instant::now(),
+            blocked: BTreeSet::new(),
+            sessions: Vec::new(),
         }
-        let Some(graph) = machine.graph(job.id) else {
-            continue;
-        };
-        let facts = Facts {
-            job: Arc::clone(job),
-            graph: Arc::clone(graph),
-            attempts: machine.attempts(job.id).cloned().collect(),
-            drained_at_ms: drained_at_ms(machine, job),
-        };
-        let plan = plan::plan(&world, &mut slots, &facts);
-        plans.push((Some(facts), plan));
     }
-    plans
+
+    fn note(&mut self, changed: Changed) {
+        self.all |= changed.all;
+        self.agenda.touch(changed.jobs);
+    }
+
+    fn answered(&mut self, answers: impl Iterator<Item = Answer>) {
+        for (job, inspection) in answers {
+            self.agenda.touch([job.0]);
+            self.hands.memory.inspections.insert(job, inspection);
+        }
+    }
+
+    /// What the next pass looks at.
+    fn scope(&mut self, seen: &Seen) -> Scope {
+        let due = self.agenda.take(self.rule.hub.now());
+        let silent = sessions(seen) != self.sessions;
+        if self.all || silent || Instant::now() >= self.next_full {
+            return Scope::All;
+        }
+        let mut jobs = due;
+        if !jobs.is_empty() {
+            jobs.extend(self.blocked.iter().copied());
+            jobs.extend(self.hands.unasked.iter().take(UNASKED_BATCH).copied());
+        }
+        Scope::Jobs(jobs)
+    }
+
+    /// Makes a pass if there is something to look at; answers when to look again.
+    async fn step(&mut self) -> Instant {
+        let seen = self.rule.hub.seen();
+        let scope = self.scope(&seen);
+        if !scope.is_empty() {
+            self.pass(scope, seen).await;
+        }
+        let now = self.rule.hub.now();
+        if self.all {
+            return Instant::now();
+        }
+        let due = self
+            .agenda
+            .next_due()
+            .map_or(TICK, |at| at.saturating_sub(now));
+        // What was changed by the pass is looked at again at once, by its own hint.
+        let ahead = due.clamp(PAUSE_MIN, TICK);
+        (Instant::now() + ahead).min(self.next_full.max(Instant::now() + PAUSE_MIN))
+    }
+
+    /// Plans and acts once.
+    async fn pass(&mut self, scope: Scope, seen: Seen) {
+        let full = scope == Scope::All;
+        let begun = Instant::now();
+        let view = self.rule.view();
+        if full {
+            self.all = false;
+            self.sessions = sessions(&seen);
+            self.agenda = Agenda::default();
+            self.hands.tidy(&view.machine, &seen);
+        }
+        self.hands.take_commits();
+        let plans = pass::plan_all(&self.rule, &view.machine, &seen, &self.hands.memory, &scope);
+        if full {
+            self.next_full = begun + pause_after(begun.elapsed());
+        }
+        self.remember(&scope, &plans);
+        let changed = self.hands.carry_out(&view, plans).await;
+        self.agenda.touch(changed);
+    }
+
+    /// When each job is to be looked at next, and which of them have no room.
+    fn remember(&mut self, scope: &Scope, plans: &pass::Plans) {
+        match scope {
+            Scope::All => self.blocked.clear(),
+            Scope::Jobs(jobs) => self.blocked.retain(|job| !jobs.contains(job)),
+        }
+        for (job, wake) in plans.wakes() {
+            self.agenda.set_due(job, Some(wake));
+        }
+        self.blocked.extend(plans.blocked());
+    }
 }
 
-/// Since when the job's current attempt has tasks on a drained worker.
-fn drained_at_ms(machine: &Machine, job: &Job) -> Option<u64> {
-    let attempt = machine.current_attempt(job.id)?;
-    machine.drained_at_ms(attempt)
-}
+#[cfg(test)]
+mod hints {
+    use super::*;
 
-fn plan_workers(world: &World<'_>, machine: &Machine) -> Plan {
-    let mut plan = Plan::default();
-    let lookup = |attempt: &crate::wire::AttemptRef| {
-        let job = machine
-            .job(attempt.job)
-            .filter(|job| job.run == attempt.run);
-        let known = machine.attempt(attempt.job, attempt.token);
-        (job.map(AsRef::as_ref), known.map(AsRef::as_ref))
-    };
-    for (name, worker) in world
-        .seen
-        .workers
-        .iter()
-        .filter(|(_, worker)| worker.present())
-    {
-        leftovers::plan_worker(world, name, worker, lookup, &mut plan);
+    #[test]
+    fn only_news_of_jobs_and_workers_call_for_a_pass() {
+        let job = JobId([7; 16]);
+        let hints = |effects: &[Effect], overflowed| Hints {
+            effects: effects.iter().copied().collect(),
+            overflowed,
+        };
+        let of = |effects: &[Effect]| concerned(&hints(effects, false));
+        assert_eq!(
+            of(&[Effect::Checkpoints(job), Effect::Cleanup]),
+            Changed::default()
+        );
+        let one = of(&[Effect::Schedule(job), Effect::JobEnded(job)]);
+        assert_eq!((one.all, one.jobs), (false, BTreeSet::from([job])));
+        assert!(of(&[Effect::Workers]).all);
+        assert!(concerned(&hints(&[], true)).all);
     }
-    plan
 }

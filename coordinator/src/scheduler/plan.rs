@@ -5,6 +5,7 @@
 //! the ways a job ends `ending.rs`'s, checkpoints the checkpoint coordinators'.
 
 use std::fmt;
+use std::time::Duration;
 
 use regent_state::Command;
 use regent_state::command::{
@@ -18,11 +19,14 @@ use regent_state::model::{Attempt, AttemptState, JobState, Wanted};
 use super::ending;
 use super::leftovers;
 use super::offers::offers_all;
-use super::slots::Slots;
+use super::slots::Room;
 use super::standing::{self, Standing, TaskFailure};
 use super::world::{Facts, Inspection, World};
 use crate::leader::seen::Moment;
 use crate::wire::AttemptRef;
+
+/// How often a job on a drained worker is looked at until it has the checkpoint to leave by.
+const CHECKPOINT_LOOK: Duration = Duration::from_secs(1);
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +82,8 @@ impl fmt::Display for Step {
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     pub(crate) wake: Option<Moment>,
+    /// There was no room for it: worth another look whenever others may have made some.
+    pub(crate) blocked: bool,
 }
 
 impl Plan {
@@ -91,13 +97,13 @@ impl Plan {
 
     /// Wakes at a moment of the machine's clock.
     fn wake_at_clock(&mut self, world: &World<'_>, at_ms: u64) {
-        let ahead = std::time::Duration::from_millis(at_ms.saturating_sub(world.clock_ms) + 1);
+        let ahead = Duration::from_millis(at_ms.saturating_sub(world.clock_ms) + 1);
         self.wake_at(world.now + ahead);
     }
 }
 
-/// What to do next for this job. Slots that a proposed attempt takes are taken in `slots`.
-pub(crate) fn plan(world: &World<'_>, slots: &mut Slots, facts: &Facts) -> Plan {
+/// What to do next for this job. Slots that a proposed attempt takes are taken in `room`.
+pub(crate) fn plan(world: &World<'_>, room: &mut Room<'_>, facts: &Facts) -> Plan {
     let mut plan = Plan::default();
     leftovers::plan_over(world, facts, &mut plan);
     match facts.job.state {
@@ -107,24 +113,30 @@ pub(crate) fn plan(world: &World<'_>, slots: &mut Slots, facts: &Facts) -> Plan 
         }
         JobState::Cancelling | JobState::Failing => ending::plan_stop(world, facts, &mut plan),
         JobState::Created | JobState::Running | JobState::Restarting | JobState::Reconciling => {
-            plan_run(world, slots, facts, &mut plan)
+            plan_run(world, room, facts, &mut plan)
         }
     }
     plan
 }
 
-fn plan_run(world: &World<'_>, slots: &mut Slots, facts: &Facts, plan: &mut Plan) {
+fn plan_run(world: &World<'_>, room: &mut Room<'_>, facts: &Facts, plan: &mut Plan) {
     if ending::plan_finish(facts, plan) {
         return;
     }
     match facts.live() {
-        Some(attempt) => plan_live(world, slots, facts, attempt, plan),
+        Some(attempt) => plan_live(world, room, facts, attempt, plan),
         None if facts.job.only_commits() => ending::plan_commit(world, facts, plan),
-        None => plan_deploy(world, slots, facts, plan),
+        None => plan_deploy(world, room, facts, plan),
     }
 }
 
-fn plan_live(world: &World<'_>, slots: &Slots, facts: &Facts, attempt: &Attempt, plan: &mut Plan) {
+fn plan_live(
+    world: &World<'_>,
+    room: &Room<'_>,
+    facts: &Facts,
+    attempt: &Attempt,
+    plan: &mut Plan,
+) {
     let key = facts.reference(attempt.token);
     match standing::judge(world, facts, attempt) {
         Standing::Complete { all_finished } => {
@@ -132,7 +144,7 @@ fn plan_live(world: &World<'_>, slots: &Slots, facts: &Facts, attempt: &Attempt,
             if all_finished {
                 ending::plan_all_finished(facts, plan);
             } else {
-                plan_drain(world, slots, facts, attempt, plan);
+                plan_drain(world, room, facts, attempt, plan);
             }
         }
         Standing::Starting { order, wake } => {
@@ -146,7 +158,7 @@ fn plan_live(world: &World<'_>, slots: &Slots, facts: &Facts, attempt: &Attempt,
         Standing::Waiting { until } => plan.wake_at(until),
         Standing::Failed(failure) => plan.propose(task_failed(facts, attempt, &failure)),
         Standing::Incomplete { lost, cause } => {
-            plan_incomplete(world, slots, facts, attempt, &lost, &cause, plan);
+            plan_incomplete(world, room, facts, attempt, &lost, &cause, plan);
         }
     }
 }
@@ -168,16 +180,26 @@ fn plan_complete(world: &World<'_>, facts: &Facts, attempt: &Attempt, plan: &mut
 
 /// Moves an attempt off a drained worker: by a checkpoint completed since the drain, and only if there
 /// is room elsewhere. Until then it stays where it is.
-fn plan_drain(world: &World<'_>, slots: &Slots, facts: &Facts, attempt: &Attempt, plan: &mut Plan) {
+fn plan_drain(
+    world: &World<'_>,
+    room: &Room<'_>,
+    facts: &Facts,
+    attempt: &Attempt,
+    plan: &mut Plan,
+) {
     let Some(drained_at_ms) = facts.drained_at_ms else {
         return;
     };
     let job = &facts.job;
-    let moves = job.state == JobState::Running
-        && job.wanted == Wanted::Run
-        && job.has_checkpoint_since(drained_at_ms)
-        && slots.place(job.id, &facts.graph, world.seen).is_ok();
-    if moves {
+    if job.state != JobState::Running || job.wanted != Wanted::Run {
+        return;
+    }
+    if !job.has_checkpoint_since(drained_at_ms) {
+        // The checkpoint that it waits for is no news to the scheduler.
+        plan.wake_at(world.now + CHECKPOINT_LOOK);
+    } else if room.place(job.id, &facts.graph, world.seen).is_err() {
+        plan.blocked = true;
+    } else {
         plan.propose(Command::AttemptFailed(AttemptFailed {
             job: job.id,
             token: attempt.token,
@@ -215,7 +237,7 @@ fn task_failed(facts: &Facts, attempt: &Attempt, failure: &TaskFailure) -> Comma
 /// attempt is given up only when it can be replaced now, or can't come back any more.
 fn plan_incomplete(
     world: &World<'_>,
-    slots: &Slots,
+    room: &Room<'_>,
     facts: &Facts,
     attempt: &Attempt,
     lost: &[WorkerRef],
@@ -226,13 +248,14 @@ fn plan_incomplete(
     let hopes: Vec<&WorkerRef> = lost.iter().filter(may_return).collect();
     let replaceable = facts.graph.all_zombie_safe()
         && facts.graph.restart_strategy != RestartStrategy::None
-        && slots.place(facts.job.id, &facts.graph, world.seen).is_ok();
+        && room.place(facts.job.id, &facts.graph, world.seen).is_ok();
     if !hopes.is_empty() && !replaceable {
         let over = hopes
             .iter()
             .map(|worker| world.seen.lease_over_at(worker, world.lease))
             .min();
         over.into_iter().for_each(|at| plan.wake_at(at));
+        plan.blocked = true;
         return;
     }
     let kind = match inherited(world, facts, attempt) {
@@ -251,7 +274,7 @@ fn plan_incomplete(
     }));
 }
 
-fn plan_deploy(world: &World<'_>, slots: &mut Slots, facts: &Facts, plan: &mut Plan) {
+fn plan_deploy(world: &World<'_>, room: &mut Room<'_>, facts: &Facts, plan: &mut Plan) {
     let job = &facts.job;
     if job.restart.due_ms > world.clock_ms {
         plan.wake_at_clock(world, job.restart.due_ms);
@@ -260,15 +283,18 @@ fn plan_deploy(world: &World<'_>, slots: &mut Slots, facts: &Facts, plan: &mut P
     if !may_replace(world, facts, plan) {
         return;
     }
-    let placement = match slots.place(job.id, &facts.graph, world.seen) {
+    let placement = match room.place(job.id, &facts.graph, world.seen) {
         Ok(placement) => placement,
-        Err(reason) => return wait_for(facts, Some(reason), plan),
+        Err(reason) => {
+            plan.blocked = true;
+            return wait_for(facts, Some(reason), plan);
+        }
     };
     if job.attempt == 0 && !inspected(world, facts, plan) {
         return;
     }
     // The placement is good for this pass only: nobody else may plan with the same slots.
-    slots.take(facts.reference(Default::default()), &placement);
+    room.take(facts.reference(Default::default()), &placement);
     let deploy = DeployAttempt {
         job: job.id,
         prior: job.token,

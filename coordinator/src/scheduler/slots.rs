@@ -3,6 +3,7 @@
 //! A slot holds one subtask of every vertex of one job. A slot counts as used if the log places a
 //! living attempt in it, or if its worker still holds something there.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use regent_state::command::SlotPlacement;
@@ -172,6 +173,43 @@ fn reported(worker: &WorkerSeen) -> Worker {
         used: held.collect(),
         stuck: stuck.collect(),
         drained: false,
+    }
+}
+
+/// Slots that are counted only when somebody asks: most passes place nothing.
+pub(crate) struct Room<'a> {
+    count: &'a dyn Fn() -> Slots,
+    counted: OnceCell<Slots>,
+}
+
+impl<'a> Room<'a> {
+    pub(crate) fn counted_by(count: &'a dyn Fn() -> Slots) -> Self {
+        Self {
+            count,
+            counted: OnceCell::new(),
+        }
+    }
+
+    fn slots(&self) -> &Slots {
+        self.counted.get_or_init(self.count)
+    }
+
+    /// `Slots::place`.
+    pub(crate) fn place(
+        &self,
+        job: JobId,
+        graph: &JobGraph,
+        seen: &Seen,
+    ) -> Result<Vec<SlotPlacement>, String> {
+        self.slots().place(job, graph, seen)
+    }
+
+    /// `Slots::take`.
+    pub(crate) fn take(&mut self, attempt: AttemptRef, placement: &[SlotPlacement]) {
+        self.slots();
+        if let Some(slots) = self.counted.get_mut() {
+            slots.take(attempt, placement);
+        }
     }
 }
 

@@ -70,6 +70,22 @@ pub(crate) struct Memory {
     pub(crate) commits: BTreeMap<(JobId, CheckpointId), Commit>,
 }
 
+impl Memory {
+    /// `Deploy` orders of one job's attempts.
+    pub(crate) fn ordered_of(
+        &self,
+        job: JobId,
+    ) -> impl Iterator<Item = (&(AttemptRef, WorkerRef, u64), &Moment)> {
+        let (first, last) = AttemptRef::all_of(job).into_inner();
+        let nobody = WorkerRef {
+            worker: String::new(),
+            incarnation: 0,
+        };
+        let from = self.ordered.range((first, nobody, 0)..);
+        from.take_while(move |((attempt, ..), _)| *attempt <= last)
+    }
+}
+
 /// How far the look at a job's paths is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Inspection {

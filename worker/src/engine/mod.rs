@@ -26,6 +26,8 @@ mod orders;
 mod own;
 mod partition;
 mod plan;
+#[doc(hidden)]
+pub mod probe;
 mod rate;
 mod registry;
 mod remote;

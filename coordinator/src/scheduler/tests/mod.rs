@@ -13,9 +13,9 @@ use regent_state::ids::WorkerRef;
 use regent_state::{Command, Response};
 
 use super::plan::{self, Plan, Step};
-use super::slots::{Slots, live_attempts};
+use super::slots::{Room, Slots, live_attempts};
 use super::world::{Commit, Inspection, Memory, World};
-use super::{leftovers, plan_workers};
+use super::{Scope, leftovers, pass};
 use crate::leader::seen::{Moment, Phase, Seen};
 use crate::testing::*;
 use crate::wire::{AttemptRef, TaskId};
@@ -27,8 +27,8 @@ fn steps(env: &Env, seen: &Seen, memory: &Memory, now: Moment) -> Vec<String> {
 
 fn planned(env: &Env, seen: &Seen, memory: &Memory, now: Moment) -> Plan {
     let world = world(env, seen, memory, now);
-    let mut slots = Slots::count(seen, live_attempts(&env.machine));
-    plan::plan(&world, &mut slots, &env.facts())
+    let count = || Slots::count(seen, live_attempts(&env.machine));
+    plan::plan(&world, &mut Room::counted_by(&count), &env.facts())
 }
 
 fn world<'a>(env: &Env, seen: &'a Seen, memory: &'a Memory, now: Moment) -> World<'a> {
@@ -101,5 +101,17 @@ fn running(sink: SinkKind) -> (Env, AttemptRef, Seen) {
 }
 
 fn worker_steps(env: &Env, seen: &Seen, memory: &Memory, now: Moment) -> Vec<String> {
-    printed(&plan_workers(&world(env, seen, memory, now), &env.machine))
+    let world = world(env, seen, memory, now);
+    let of = |scope| pass::plan_leftovers(&world, &env.machine, &scope);
+    let steps: Vec<String> = of(Scope::All).values().flat_map(printed).collect();
+    let held = seen.workers.values().flat_map(|worker| worker.tasks.keys());
+    let ordered = memory.ordered.keys().map(|(attempt, ..)| attempt);
+    let jobs = held.chain(ordered).map(|attempt| attempt.job).collect();
+    let named = of(Scope::Jobs(jobs));
+    let named: Vec<String> = named.values().flat_map(printed).collect();
+    assert_eq!(
+        named, steps,
+        "a pass over those jobs sees what a pass over all does"
+    );
+    steps
 }

@@ -157,9 +157,15 @@ fn tasks_leave_a_drained_worker_by_a_fresh_checkpoint_and_only_if_there_is_room(
     let drained_steps = |env: &Env, seen: &Seen| {
         let memory = Memory::default();
         let world = world(env, seen, &memory, ms(0));
-        let slots = Slots::count(seen, live_attempts(&env.machine));
-        let mut slots = slots.without_drained(&env.machine);
-        printed(&plan::plan(&world, &mut slots, &env.facts()))
+        let count = || {
+            let slots = Slots::count(seen, live_attempts(&env.machine));
+            slots.without_drained(&env.machine)
+        };
+        printed(&plan::plan(
+            &world,
+            &mut Room::counted_by(&count),
+            &env.facts(),
+        ))
     };
     drain(&mut env, "tm-1", true);
     assert_eq!(

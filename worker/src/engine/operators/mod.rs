@@ -1,7 +1,7 @@
 //! Operators: what happens to batches between sources and sinks. They compute; reading inputs,
 //! sending outputs, alignment and where state is written belong to the task.
 
-mod aggregate;
+pub(super) mod aggregate;
 mod filter;
 mod predicate;
 mod select;
