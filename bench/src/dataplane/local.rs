@@ -19,6 +19,18 @@ use crate::process::{peak_bytes, reset_peak};
 /// How long a job may take to run or to end.
 const JOB_LIMIT: Duration = Duration::from_secs(300);
 
+/// Before the rate of a job that goes on counts, and while it does.
+const BARRIERS_WARM_UP: Duration = Duration::from_secs(2);
+const BARRIERS_SPAN: Duration = Duration::from_secs(6);
+
+/// What checkpoints cost a job that goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Barriers {
+    /// Records per second.
+    pub(super) rate: f64,
+    pub(super) durations_ms: Vec<f64>,
+}
+
 /// A running cluster.
 #[derive(Debug)]
 pub(super) struct Local {
@@ -160,6 +172,52 @@ impl Local {
              - {{ id: out, sink: blackhole, inputs: [ counts ] }}\n"
         );
         self.measure(&text, records).await
+    }
+
+    /// The counting job for some seconds, from a source as fast as it can or slower: its rate, and what each
+    /// checkpoint took from its order to its completion.
+    pub(super) async fn barriers(
+        &self,
+        rate: Option<u64>,
+        interval_ms: Option<u64>,
+    ) -> Outcome<Barriers> {
+        let mut text = "name: barriers\nparallelism: 2\n".to_owned();
+        if let Some(interval) = interval_ms {
+            let _ = writeln!(
+                text,
+                "checkpointing: {{ interval: {interval}ms, num-retained: 16 }}"
+            );
+        }
+        let rate_key = rate.map_or_else(String::new, |rate| format!(", rate: {rate}"));
+        let _ = write!(
+            text,
+            "vertices:\n  - {{ id: numbers, source: sequence, with: {{ keys: 1000{rate_key} }} }}\n  \
+             - {{ id: counts, operator: aggregate, inputs: [ {{ from: numbers, partition: hash, by: [key] }} ],\n      \
+             with: {{ group-by: [key], emit: changes, compute: {{ rows: {{ count: \"*\" }} }} }} }}\n  \
+             - {{ id: out, sink: blackhole, inputs: [ counts ] }}\n"
+        );
+        let job = self.submit(&text, &[])?;
+        tokio::time::sleep(BARRIERS_WARM_UP).await;
+        let (begun, before) = (Instant::now(), self.counted(&job)?);
+        tokio::time::sleep(BARRIERS_SPAN).await;
+        let counted = self.counted(&job)? - before;
+        let rate = counted as f64 / begun.elapsed().as_secs_f64();
+        let listed = self.regent(&["checkpoint", "list", &job])?;
+        let taken = listed.as_array().into_iter().flatten();
+        let durations_ms = taken
+            .filter_map(|one| one["duration_ms"].as_f64())
+            .collect();
+        self.regent(&["job", "cancel", &job, "--wait"])?;
+        Ok(Barriers { rate, durations_ms })
+    }
+
+    /// Records that the source of this job has given out.
+    fn counted(&self, job: &str) -> Outcome<u64> {
+        let shown = self.regent(&["job", "show", job])?;
+        let vertices = shown["vertices"].as_array().ok_or("no vertices")?;
+        let source = vertices.iter().find(|vertex| vertex["id"] == "numbers");
+        let records = source.and_then(|vertex| vertex["records_out"].as_u64());
+        records.ok_or_else(|| "the source tells no records".into())
     }
 
     /// CSV files for [`Local::files`]: 8 files of `rows` rows in all. Answers their directory and the rows.

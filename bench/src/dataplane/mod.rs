@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::Outcome;
 use crate::peers::section;
-use local::Local;
+use local::{Barriers, Local};
 
 /// What is run, and for how long.
 #[derive(Debug, clap::Args)]
@@ -83,6 +83,8 @@ pub(crate) struct Findings {
     /// Parallelism, checkpoints, and the run.
     pub(crate) files: Vec<(u32, Option<u64>, Run)>,
     pub(crate) flink: bool,
+    /// The source's rate if it is held back, and the checkpoints' interval.
+    barriers: Vec<(Option<u64>, Option<u64>, Barriers)>,
 }
 
 const CASES: [Case; 6] = [
@@ -101,6 +103,14 @@ const fn case(keys: u64, parallelism: u32, checkpoints_ms: Option<u64>) -> Case 
         checkpoints_ms,
     }
 }
+
+/// Rates of the source, and intervals of checkpoints: as fast as it can, channels are always full.
+const BARRIERS: [(Option<u64>, Option<u64>); 4] = [
+    (None, None),
+    (None, Some(1_000)),
+    (None, Some(200)),
+    (Some(1_000_000), Some(200)),
+];
 
 /// Runs all, prints, and writes the report if asked to.
 pub(crate) async fn run(settings: &Settings) -> Outcome<()> {
@@ -140,6 +150,11 @@ pub(crate) async fn run(settings: &Settings) -> Outcome<()> {
         };
         println!("{}", report::line(&pair));
         findings.pairs.push(pair);
+    }
+    for (rate, interval) in BARRIERS {
+        let barriers = local.barriers(rate, interval).await?;
+        println!("barriers, source {rate:?}, checkpoints {interval:?}: {barriers:?}");
+        findings.barriers.push((rate, interval, barriers));
     }
     let input = local.input(if settings.short { 1_000_000 } else { 4_000_000 })?;
     for (parallelism, checkpoints) in [(1, None), (2, None), (2, Some(1_000))] {
