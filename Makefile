@@ -53,12 +53,13 @@ $(MOTO):
 
 # Kept apart for the same reason: librdkafka is built from its C sources, and the broker from 500 crates.
 TANSU := $(TARGET)/tansu/bin/tansu
+# The same packages and features each time, so that everything is built once; the first also builds the binary.
+KAFKA := CARGO_TARGET_DIR="$(TARGET)/kafka" cargo test --profile ci $(LOCKED) --workspace \
+	--features regent/kafka,regent-worker/kafka,regent-chaos/kafka
 test-kafka: $(TANSU)
-	CARGO_TARGET_DIR="$(TARGET)/kafka" cargo test --profile ci $(LOCKED) -p regent-worker --features kafka kafka
-	CARGO_TARGET_DIR="$(TARGET)/kafka" cargo test --profile ci $(LOCKED) -p regent-chaos --features kafka --lib kafka
-	CARGO_TARGET_DIR="$(TARGET)/kafka" cargo build --profile ci $(LOCKED) -p regent --features kafka
-	REGENT_TANSU="$(TANSU)" REGENT_BIN="$(TARGET)/kafka/ci/regent" CARGO_TARGET_DIR="$(TARGET)/kafka" \
-	  cargo test --profile ci $(LOCKED) -p regent-chaos --features kafka --test kafka -- --nocapture --test-threads=1
+	$(KAFKA) --no-run
+	$(KAFKA) --lib kafka
+	REGENT_TANSU="$(TANSU)" REGENT_BIN="$(TARGET)/kafka/ci/regent" $(KAFKA) --test kafka -- --nocapture --test-threads=1
 
 $(TANSU):
 	CARGO_TARGET_DIR="$(TARGET)/tansu/build" cargo install tansu --version 0.6.0 --features dynostore --locked --root "$(TARGET)/tansu"

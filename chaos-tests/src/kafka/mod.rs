@@ -3,9 +3,11 @@
 
 pub mod broker;
 mod client;
+mod fill;
 mod ledger;
 mod tansu;
 mod wire;
 
-pub use client::{create_topic, produce, read_all};
+pub use client::{create_topic, read_all};
+pub use fill::produce;
 pub use tansu::Tansu;

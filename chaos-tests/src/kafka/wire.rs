@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes a response.
+/// Writes a request or a response.
 #[derive(Debug, Default)]
 pub(crate) struct Writer(pub(crate) Vec<u8>);
 
@@ -92,6 +92,17 @@ impl Writer {
         self
     }
 
+    /// A number of a record: zigzag, in groups of seven bits.
+    pub(crate) fn varint(&mut self, value: i64) -> &mut Self {
+        let mut number = ((value << 1) ^ (value >> 63)) as u64;
+        while number > 0x7f {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+        self
+    }
+
     pub(crate) fn null(&mut self) -> &mut Self {
         self.i16(-1)
     }
@@ -103,6 +114,29 @@ impl Writer {
         }
         self
     }
+}
+
+/// A batch of format 2 that holds one message without a key, as no producer in particular sends it.
+pub(crate) fn batch_of_one(value: &[u8]) -> Vec<u8> {
+    let mut record = Writer::default();
+    // Attributes, time and offset behind the batch's, no key.
+    record.i8(0).varint(0).varint(0).varint(-1);
+    record.varint(value.len() as i64).0.extend(value);
+    record.varint(0);
+    let mut checked = Writer::default();
+    // Attributes, last offset, first and last time.
+    checked.i16(0).i32(0).i64(0).i64(0);
+    // Producer, epoch, sequence; one record.
+    checked.i64(-1).i16(-1).i32(-1).i32(1);
+    checked.varint(record.0.len() as i64).0.extend(record.0);
+    let mut batch = Writer::default();
+    // Leader's epoch, format and checksum count in the length.
+    let length = 4 + 1 + 4 + checked.0.len();
+    batch.i64(0).i32(i32::try_from(length).unwrap_or(i32::MAX));
+    batch.i32(-1).i8(2);
+    batch.0.extend(crc32c::crc32c(&checked.0).to_be_bytes());
+    batch.0.extend(checked.0);
+    batch.0
 }
 
 /// What a batch of records says of itself, and its values.
@@ -164,8 +198,23 @@ mod tests {
             (&[0xff, 1], -128),
         ] {
             assert_eq!(Reader(bytes).varint(), Some(number));
+            assert_eq!(Writer::default().varint(number).0, bytes);
         }
         assert_eq!(Reader(&[0x80]).varint(), None);
+    }
+
+    #[test]
+    fn a_batch_of_one_message_is_read_as_it_was_written() {
+        let bytes = batch_of_one(b"{\"n\":7}");
+        let expected = Batch {
+            producer: -1,
+            epoch: -1,
+            sequence: -1,
+            values: vec![b"{\"n\":7}".to_vec()],
+        };
+        assert_eq!(batch(&bytes), Some(expected));
+        let mut head = Reader(&bytes[8..]);
+        assert_eq!(head.i32(), Some(bytes.len() as i32 - 12));
     }
 
     #[test]

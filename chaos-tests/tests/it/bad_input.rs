@@ -88,6 +88,45 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
     ]
 }
 
+/// What has a good shape and can't work, or has a setting that doesn't exist: the file, what its head and
+/// its vertices say, and what the first line about it must contain.
+type Unworkable = (&'static str, &'static str, String, Vec<&'static str>);
+
+fn unworkable() -> Vec<Unworkable> {
+    let both = || format!("{SOURCE}{SINK}");
+    let endless = SOURCE.replace("end: 10", "rate: 5");
+    let wide = SOURCE.replace("with:", "parallelism: 2, with:");
+    let counting = "  - { id: g, operator: aggregate, inputs: [ { from: n, partition: hash, by: [value] } ],\n      \
+                    with: { group-by: [value], compute: { s: { count: '*' } } } }\n";
+    let late = SINK.replace("[ n ]", "[ g ]");
+    let staged = "  - { id: out, sink: files, inputs: [ n ], with: { path: out, format: csv } }\n";
+    let two_kinds = SINK.replace("sink: blackhole", "sink: blackhole, source: sequence");
+    let retention = "checkpointing: { interval: 1s, externalized-checkpoint-retention: retain-on-cancelation }\n";
+    #[rustfmt::skip]
+    let cases = vec![
+        ("too-many", "", SOURCE.repeat(1_001), vec!["1 to 1000 vertices"]),
+        ("same-id", "", format!("{SOURCE}{SOURCE}{SINK}"), vec![":4:", "`n` is used twice"]),
+        ("two-kinds", "", format!("{SOURCE}{two_kinds}"), vec![":4:", "exactly one of"]),
+        ("forward", "", format!("{wide}{SINK}"), vec![":4:", "partition: rebalance"]),
+        ("endless-final", "", format!("{endless}{counting}{late}"), vec![":5:", "`emit`"]),
+        ("never-visible", "", format!("{endless}{staged}"), vec![":4:", "exactly-once", "never ends"]),
+        ("interval", "checkpointing: { interval: 9ms }\n", both(), vec![":2:28", "at least 10ms"]),
+        ("strategy", "restart-strategy: { type: fixed-dely }\n", both(), vec![":2:27", "`fixed-delay`"]),
+        ("retention", retention, both(), vec![":2:", "`retain-on-cancellation`"]),
+    ];
+    cases
+}
+
+/// All of them, as files.
+fn files() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
+    let mut files = cases();
+    for (name, head, vertices, words) in unworkable() {
+        let text = format!("name: x\n{head}vertices:\n{vertices}");
+        files.push((name, text.into_bytes(), words));
+    }
+    files
+}
+
 #[test]
 fn bad_job_files_are_refused_with_their_place() {
     let options = Options {
@@ -96,7 +135,7 @@ fn bad_job_files_are_refused_with_their_place() {
         ..Options::default()
     };
     let mut cluster = Cluster::start(options);
-    for (name, content, words) in cases() {
+    for (name, content, words) in files() {
         let file = cluster.home().join(format!("{name}.yaml"));
         fs::write(&file, content).expect("the file can be written");
         let file = file.display().to_string();

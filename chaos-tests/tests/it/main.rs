@@ -24,6 +24,7 @@ mod frozen;
 mod handover;
 mod leader_kill;
 mod lifecycle;
+mod observed;
 mod operations;
 mod owner;
 mod page;

@@ -5,6 +5,7 @@
 
 mod topics;
 mod transactions;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -344,16 +344,27 @@ fn ended(known: &Known<'_>) -> Vec<Cause> {
         (JobState::Canceled, _) => Cause::new("canceled", "it was cancelled by its user"),
         (..) => Cause::new("finished", "it has finished: all its output is visible"),
     }];
-    if job.uncommitted().is_some() {
-        let cause = Cause::new(
-            "output-uncommitted",
-            "what its latest checkpoint lists is not committed yet, so a part of its output isn't visible",
-        );
-        causes.push(
-            cause.remedy("a worker that offers its sinks commits it by itself: regent worker list"),
-        );
-    }
+    causes.extend(uncommitted(known));
     causes
+}
+
+/// Output of an ended job that a checkpoint lists and nobody has committed yet.
+fn uncommitted(known: &Known<'_>) -> Option<Cause> {
+    let latest = known.job.uncommitted()?;
+    let cause = Cause::new(
+        "output-uncommitted",
+        "what its latest checkpoint lists is not committed yet, so a part of its output isn't visible",
+    );
+    let by_itself = "a worker that offers its sinks commits it by itself: regent worker list";
+    let checkpoint = known.machine.artefact_at(&latest.path);
+    let remedy = match checkpoint {
+        Some(checkpoint) => format!(
+            "{by_itself}; if there will never be one, give that output up: regent cleanup forget {}",
+            checkpoint.id
+        ),
+        None => by_itself.to_owned(),
+    };
+    Some(cause.remedy(remedy))
 }
 
 /// Tasks of the job, of whatever attempt, that were told to end and don't.

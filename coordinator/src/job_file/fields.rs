@@ -42,9 +42,7 @@ impl<'n> Fields<'n> {
             .iter()
             .filter(|entry| !known.contains(&entry.key.as_str()))
         {
-            problems.add(entry.key_at, || {
-                suggest::unknown("key", &entry.key, known.iter().copied())
-            });
+            problems.add(entry.key_at, || unknown_key(&entry.key, known));
         }
         let all_known = entries
             .iter()
@@ -83,6 +81,21 @@ impl<'n> Fields<'n> {
             problems.add(self.at, message);
         }
     }
+}
+
+/// How keys begin that people will look for in vain.
+const SECURED: [&str; 6] = ["sasl", "ssl", "tls", "security", "username", "password"];
+
+/// What is said of a key that isn't in `known`.
+fn unknown_key(key: &str, known: &[&str]) -> String {
+    if known.contains(&"brokers") && SECURED.iter().any(|begin| key.starts_with(begin)) {
+        let key = quoted(key);
+        return format!(
+            "unknown key {key}: brokers are spoken to without TLS and authentication; use a listener \
+             that asks for neither"
+        );
+    }
+    suggest::unknown("key", key, known.iter().copied())
 }
 
 /// The value of one key of a node, before it is known which other keys belong there.

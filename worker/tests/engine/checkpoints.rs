@@ -8,10 +8,11 @@ use regent_protocol::v1::{CheckpointAborted, CommitOnly, Restore, TaskPhase};
 use regent_worker::engine::EngineEvent;
 use serde_json::json;
 
+use crate::graph::attempt;
 use crate::jobs::{
     COPY_HEADER, by_carrier, copy, expected_copy, expected_numbers, files_sink, numbers,
 };
-use crate::kit::{Kit, attempt};
+use crate::kit::Kit;
 
 fn blackhole() -> (&'static str, serde_json::Value) {
     ("blackhole", json!({}))
@@ -22,7 +23,7 @@ async fn a_barrier_may_arrive_before_its_order() {
     let kit = Kit::start(2).await;
     let job = numbers(blackhole(), None, 2);
     let attempt = kit.deploy(&job, 5, None);
-    kit.until_all(&attempt, TaskPhase::Running).await;
+    kit.until_running(&attempt).await;
     let order = kit.trigger_order(&attempt, 1, "checkpoint");
     kit.engine(0).trigger(order.clone());
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -37,7 +38,7 @@ async fn an_aborted_alignment_lets_go_and_the_next_checkpoint_works() {
     let kit = Kit::start(2).await;
     let job = numbers(blackhole(), None, 2);
     let attempt = kit.deploy(&job, 5, None);
-    kit.until_all(&attempt, TaskPhase::Running).await;
+    kit.until_running(&attempt).await;
     for (id, by_session) in [(1, false), (3, true)] {
         kit.engine(0)
             .trigger(kit.trigger_order(&attempt, id, "checkpoint"));
@@ -102,7 +103,7 @@ async fn a_higher_barrier_overtakes_a_stuck_one() {
     let kit = Kit::start(2).await;
     let job = numbers(blackhole(), None, 2);
     let attempt = kit.deploy(&job, 5, None);
-    kit.until_all(&attempt, TaskPhase::Running).await;
+    kit.until_running(&attempt).await;
     kit.engine(0)
         .trigger(kit.trigger_order(&attempt, 1, "checkpoint"));
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -16,7 +16,7 @@ async fn a_lost_engine_fails_the_tasks_at_the_other_end_at_once() {
     // So slow that nothing is on its way when the break comes.
     let job = by_carrier(&kit.path("out"), 2, Some(2.0));
     let attempt = kit.deploy(&job, 5, None);
-    kit.until_all(&attempt, TaskPhase::Running).await;
+    kit.until_running(&attempt).await;
     let begin = Instant::now();
     kit.crash(1);
     let failure = kit.failure(&attempt).await;
@@ -48,7 +48,7 @@ async fn cancel_under_backpressure_is_prompt() {
     let kit = Kit::start(2).await;
     let columns = [("value", "int64"), ("at", "timestamp")];
     let config = json!({ "start": 0, "end": null, "rate": null, "keys": null });
-    let job = crate::kit::Job::new()
+    let job = crate::graph::Job::new()
         .vertex("source", ("seq", "sequence"), 4, config, &columns)
         .vertex(
             "sink",
@@ -90,7 +90,7 @@ async fn bad_data_fails_its_task_only_and_says_where() {
         "path": data, "format": "csv", "on-error": "fail", "rate": null,
         "columns": [{ "name": "n", "data_type": "int64" }],
     });
-    let job = crate::kit::Job::new()
+    let job = crate::graph::Job::new()
         .vertex("source", ("src", "files"), 1, config, &columns)
         .vertex("sink", ("out", "blackhole"), 1, json!({}), &columns)
         .input("src", "forward", &[]);

@@ -21,6 +21,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::TcpListenerStream;
 
+use crate::graph::{Job, attempt};
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Files of the local file system, written as simply as a test can.
@@ -242,13 +244,28 @@ impl Kit {
     /// Waits until every task of the attempt on the engines that live is in that phase.
     pub(crate) async fn until_all(&self, attempt: &AttemptKey, phase: TaskPhase) {
         let what = format!("all tasks {phase:?}");
-        self.until(&what, |_| {
+        self.until_each(attempt, &what, |one| one == phase).await;
+    }
+
+    /// Waits until every task of the attempt runs. Those with little to do may have finished by then.
+    pub(crate) async fn until_running(&self, attempt: &AttemptKey) {
+        let begun = |phase| matches!(phase, TaskPhase::Running | TaskPhase::Finished);
+        self.until_each(attempt, "all tasks run", begun).await;
+    }
+
+    async fn until_each(
+        &self,
+        attempt: &AttemptKey,
+        what: &str,
+        there: impl Fn(TaskPhase) -> bool,
+    ) {
+        self.until(what, |_| {
             let held = self.engines().flat_map(Engine::held_tasks);
             let mut held = held
                 .filter(|r| r.attempt.as_ref() == Some(attempt))
                 .peekable();
             held.peek()?;
-            held.all(|r| r.phase() == phase).then_some(())
+            held.all(|r| there(r.phase())).then_some(())
         })
         .await;
     }
@@ -455,76 +472,5 @@ async fn record(name: String, mut events: mpsc::Receiver<EngineEvent>, log: Arc<
     while let Some(event) = events.recv().await {
         log.events.lock().unwrap().push((name.clone(), event));
         log.changed.send_modify(|count| *count += 1);
-    }
-}
-
-pub(crate) fn attempt(job: &Job, token: u64) -> AttemptKey {
-    AttemptKey {
-        job_id: job.id.clone(),
-        run: Some(LogToken {
-            generation: 1,
-            index: 1,
-        }),
-        token: Some(LogToken {
-            generation: 1,
-            index: token,
-        }),
-    }
-}
-
-/// A graph being put together.
-#[derive(Clone)]
-pub(crate) struct Job {
-    pub(crate) id: String,
-    pub(crate) vertices: Vec<VertexPlan>,
-}
-
-impl Job {
-    pub(crate) fn new() -> Self {
-        Self {
-            id: "0123456789abcdef0123456789abcdef".into(),
-            vertices: Vec::new(),
-        }
-    }
-
-    pub(crate) fn vertex(
-        mut self,
-        kind: &str,
-        (id, operator): (&str, &str),
-        parallelism: u32,
-        config: serde_json::Value,
-        columns: &[(&str, &str)],
-    ) -> Self {
-        let column = |(name, data_type): &(&str, &str)| Column {
-            name: (*name).into(),
-            data_type: (*data_type).into(),
-        };
-        self.vertices.push(VertexPlan {
-            id: id.into(),
-            kind: kind.into(),
-            operator: operator.into(),
-            parallelism,
-            inputs: vec![],
-            config_json: config.to_string(),
-            columns: columns.iter().map(column).collect(),
-        });
-        self
-    }
-
-    /// Adds an input to the vertex that was added last.
-    pub(crate) fn input(mut self, from: &str, partition: &str, by: &[&str]) -> Self {
-        let edge = EdgePlan {
-            from: from.into(),
-            partition: partition.into(),
-            by: by.iter().map(|s| (*s).to_owned()).collect(),
-        };
-        self.vertices.last_mut().unwrap().inputs.push(edge);
-        self
-    }
-
-    pub(crate) fn with_parallelism(mut self, vertex: &str, parallelism: u32) -> Self {
-        let found = self.vertices.iter_mut().find(|v| v.id == vertex);
-        found.unwrap().parallelism = parallelism;
-        self
     }
 }

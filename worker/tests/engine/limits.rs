@@ -8,7 +8,8 @@ use regent_worker::engine::{Engine, EngineEvent};
 use regent_worker::own::{MapState, Operator, Output, Registry, Result, Rows, Setup};
 use serde_json::json;
 
-use crate::kit::{Job, Kit, PATIENCE};
+use crate::graph::Job;
+use crate::kit::{Kit, PATIENCE};
 
 const NUMBERS: [(&str, &str); 2] = [("value", "int64"), ("at", "timestamp")];
 
@@ -221,7 +222,7 @@ async fn a_task_that_does_not_end_is_told_and_its_place_is_not_taken() {
     assert_eq!(failure.failure_kind, "stuck");
     assert!(failure.cause.starts_with("stubborn/"), "{}", failure.cause);
     let late = kit.deploy(&job, 7, None);
-    kit.until_all(&late, TaskPhase::Running).await;
+    kit.until_running(&late).await;
 
     let (open, changed) = &*gate;
     *open.lock().unwrap() = true;

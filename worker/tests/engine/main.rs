@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod failures;
+mod graph;
 mod jobs;
 mod kit;
 mod limits;

@@ -7,8 +7,9 @@ use regent_protocol::v1::{Epoch, SubscribeRequest, TaskKey, TaskPhase, frame};
 use serde_json::json;
 use tonic::Code;
 
+use crate::graph::attempt;
 use crate::jobs::{CARRIER_HEADER, by_carrier, expected_by_carrier, numbers};
-use crate::kit::{Kit, attempt};
+use crate::kit::Kit;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_order_twice_is_one_and_an_older_one_is_refused() {
@@ -16,11 +17,11 @@ async fn the_same_order_twice_is_one_and_an_older_one_is_refused() {
     let job = numbers(("blackhole", json!({})), None, 1);
     let first = kit.deploy(&job, 5, None);
     kit.deploy(&job, 5, None);
-    kit.until_all(&first, TaskPhase::Running).await;
+    kit.until_running(&first).await;
     assert_eq!(kit.engine(0).held_tasks().len(), 3);
 
     let second = kit.deploy(&job, 6, None);
-    kit.until_all(&second, TaskPhase::Running).await;
+    kit.until_running(&second).await;
     kit.until_all(&first, TaskPhase::Canceled).await;
     let stale = kit.engine(0).deploy(kit.order(&job, 4, None)).unwrap_err();
     assert!(stale.ends_with("is later and known here"), "{stale}");

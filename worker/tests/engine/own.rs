@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
-use regent_protocol::v1::{InspectPaths, OwnVertex, TaskPhase};
+use regent_protocol::v1::{InspectPaths, OwnVertex};
 use regent_worker::own::{
     ColumnType, Columns, ListState, Next, Operator, Output, Registry, Result, Rows, Setup, Sink,
     Source, ValueState,
@@ -15,7 +15,8 @@ use regent_worker::own::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::kit::{Job, Kit, PATIENCE};
+use crate::graph::Job;
+use crate::kit::{Kit, PATIENCE};
 
 #[derive(Serialize, Deserialize)]
 struct Range {
@@ -185,7 +186,7 @@ async fn state_survives_restores_at_other_parallelisms() {
     for (token, parallelism) in [(5, 2), (6, 3), (7, 1)] {
         let job = job(parallelism, 4000, json!({}));
         let attempt = kit.deploy(&job, token, restore.take());
-        kit.until_all(&attempt, TaskPhase::Running).await;
+        kit.until_running(&attempt).await;
         kit.until_rows("nth", 200).await;
         let completed = kit.checkpoint(&job, &attempt, token).await;
         kit.until_rows("nth", 300).await;

@@ -3,7 +3,8 @@
 use regent_protocol::v1::TaskPhase;
 use serde_json::json;
 
-use crate::kit::{Job, Kit};
+use crate::graph::Job;
+use crate::kit::Kit;
 
 const NUMBERS: [(&str, &str); 2] = [("value", "int64"), ("at", "timestamp")];
 const RENAMED: [(&str, &str); 1] = [("n", "int64")];

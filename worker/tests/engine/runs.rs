@@ -1,7 +1,5 @@
 //! Jobs that run to their end, with and without restores: the output equals a plain computation.
 
-use std::time::Duration;
-
 use regent_protocol::v1::TaskPhase;
 use serde_json::json;
 
@@ -16,7 +14,7 @@ async fn flights_on_two_engines_with_checkpoints() {
     let kit = Kit::start(2).await;
     let job = by_carrier(&kit.path("out"), 4, Some(40_000.0));
     let attempt = kit.deploy(&job, 5, None);
-    kit.until_all(&attempt, TaskPhase::Running).await;
+    kit.until_running(&attempt).await;
     for id in 1..=5 {
         kit.checkpoint(&job, &attempt, id).await;
     }
@@ -44,17 +42,19 @@ async fn every_row_once_over_restores_at_other_parallelisms() {
     let mut restore = None;
     let mut id = 0;
     for (token, parallelism) in [(10, 2), (20, 4), (30, 3), (40, 1)] {
-        let job = copy(&out, parallelism, Some(60_000.0));
+        // So slow that all of it would take half a minute.
+        let job = copy(&out, parallelism, Some(1_000.0));
         let attempt = kit.deploy(&job, token, restore.clone());
-        kit.until_all(&attempt, TaskPhase::Running).await;
+        kit.until_running(&attempt).await;
+        kit.until_rows("out", 100).await;
         id += 1;
         kit.checkpoint(&job, &attempt, id).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        kit.until_rows("out", kit.records_in("out") + 50).await;
         id += 1;
         kit.trigger(&attempt, id, "checkpoint");
         // Complete, but the leader dies before it tells the sinks.
         restore = Some(kit.collect(&job, &attempt, id).await.restore);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        kit.until_rows("out", kit.records_in("out") + 50).await;
         kit.cancel(&attempt).await;
     }
     let job = copy(&out, 2, None);
@@ -89,7 +89,7 @@ async fn a_flood_with_checkpoints_does_not_deadlock() {
     let sink = ("files", files_sink(&kit.path("out")));
     let job = numbers(sink, Some(end), 8);
     let attempt = kit.deploy(&job, 5, None);
-    kit.until_all(&attempt, TaskPhase::Running).await;
+    kit.until_running(&attempt).await;
     for id in 1..=3 {
         kit.checkpoint(&job, &attempt, id).await;
     }
@@ -113,7 +113,7 @@ async fn a_source_that_ends_early_stays_ended() {
             "path": data, "format": "csv", "on-error": "fail", "rate": rate,
             "columns": [{ "name": "n", "data_type": "int64" }],
         });
-        crate::kit::Job::new()
+        crate::graph::Job::new()
             .vertex("source", ("src", "files"), 2, config, &columns)
             .vertex(
                 "sink",

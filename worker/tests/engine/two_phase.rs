@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use regent_protocol::v1::{CheckpointAborted, CommitOnly, TaskPhase};
+use regent_protocol::v1::{CheckpointAborted, CommitOnly};
 use regent_worker::engine::EngineEvent;
 use regent_worker::own::{Abandoned, Registry, Result, Setup, TransactionId, TwoPhaseSink};
 use serde_json::json;
 
-use crate::kit::{Job, Kit};
+use crate::graph::Job;
+use crate::kit::Kit;
 
 /// A store that outlives its clients, as a database would.
 #[derive(Default)]
@@ -126,7 +127,7 @@ async fn every_row_is_visible_once_over_restores_at_other_parallelisms() {
     for (token, parallelism) in [(5, 2), (6, 1), (7, 3)] {
         let job = job(parallelism);
         let attempt = kit.deploy(&job, token, restore.take());
-        kit.until_all(&attempt, TaskPhase::Running).await;
+        kit.until_running(&attempt).await;
         let id = token * 10;
         kit.until_rows("out", 300).await;
         // An aborted checkpoint leaves its transactions to the next.

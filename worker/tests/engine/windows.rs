@@ -9,8 +9,9 @@ use std::time::Duration;
 use regent_protocol::v1::TaskPhase;
 use serde_json::json;
 
+use crate::graph::Job;
 use crate::jobs::{files_sink, flights};
-use crate::kit::{Job, Kit};
+use crate::kit::Kit;
 
 const ROWS: [(&str, &str); 2] = [("origin", "utf8"), ("time_hour", "timestamp")];
 const WINDOWS: [(&str, &str); 4] = [

@@ -46,6 +46,13 @@ fn what_a_source_refuses() {
         (", start: { 0: «-1 }", &["an offset must be a whole number"]),
         (", broker-timeout: «10ms", &["at least 1000ms"]),
         (", «brooker: 1", &["did you mean `brokers`?"]),
+        (
+            ", «sasl-mechanism: PLAIN",
+            &[
+                "unknown key `sasl-mechanism`",
+                "without TLS and authentication",
+            ],
+        ),
     ] {
         refused(&source(more), words);
     }
@@ -96,6 +103,7 @@ fn what_a_sink_refuses() {
         (", delivery: at-least-once, staging: «x", "leave it out"),
         (", staging: x, key: «nobody", "unknown column `nobody`"),
         (", staging: «/", "root directory"),
+        (", staging: x, «ssl-ca: y", "without TLS and authentication"),
     ] {
         refused(&sink(with), &[words]);
     }

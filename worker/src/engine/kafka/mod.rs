@@ -110,15 +110,53 @@ impl<T: Send + Sync + 'static> Drop for Held<T> {
     }
 }
 
-/// The error's own words, without the wrapping of the layers between.
+/// The error's own words, without the wrapping of the layers between, and what to do if nobody answers.
 pub(crate) fn words(error: &KafkaError) -> String {
-    match error {
+    let words = match error {
         KafkaError::Transaction(error) => error.string(),
         other => match other.rdkafka_error_code() {
             Some(code) => code.to_string(),
             None => other.to_string(),
         },
+    };
+    match error.rdkafka_error_code() {
+        Some(code) if is_silence(code) => format!(
+            "{words}; are these the brokers, and can this worker reach them? They are spoken to without \
+             TLS and authentication"
+        ),
+        _ => words,
     }
+}
+
+/// No broker has said anything.
+fn is_silence(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::MessageTimedOut
+            | RDKafkaErrorCode::Resolve
+    )
+}
+
+/// Work that asks brokers, on a thread that may wait.
+pub(crate) async fn blocking<T: Send + 'static>(
+    cluster: &Cluster,
+    work: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+) -> Result<T, TaskError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| cluster.error(&format!("asking brokers ended early: {error}")))?
+}
+
+/// Makes sure that the topic is there. Blocking, for as long as the cluster's patience.
+pub(crate) fn look_at(cluster: &Cluster) -> Result<(), TaskError> {
+    let mut config = cluster.config();
+    // The client wants a group's name even if it never becomes a member of one.
+    config.set("group.id", "regent");
+    let consumer = config.create_with_context::<_, BaseConsumer<Quiet>>(Quiet);
+    let consumer = consumer.map_err(|error| cluster.failed("making a consumer", &error))?;
+    partitions(cluster, &consumer, cluster.within).map(drop)
 }
 
 /// The partitions of the topic, in order. Blocking, for as long as `within`.

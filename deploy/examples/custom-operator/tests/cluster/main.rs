@@ -6,6 +6,7 @@
 
 mod trouble;
 mod two_phase;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::fs;

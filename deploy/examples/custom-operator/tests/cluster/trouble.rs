@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use regent_chaos::cluster::{Cluster, Options};
@@ -10,54 +9,10 @@ use regent_chaos::jobs::Job;
 use regent_chaos::wait::wait_until;
 use serde_json::Value;
 
+use crate::worker::Worker;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trouble");
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A worker that the test started itself, with a configuration of its own.
-struct Worker(Child);
-
-impl Worker {
-    /// In place of a worker of the cluster, which doesn't start it again. Like a supervisor it starts the process
-    /// again if it ends: somebody else may hold the port or the directory for a moment.
-    fn instead(cluster: &Cluster, name: &str, settings: &[&str]) -> Self {
-        let command = cluster.process(name).command;
-        cluster.kill(name);
-        let mut worker = Self(Self::spawn(cluster, name, &command, settings));
-        wait_until(PATIENCE, "the worker in its place", || {
-            if worker.0.try_wait().unwrap().is_some() {
-                worker.0 = Self::spawn(cluster, name, &command, settings);
-            }
-            let workers = cluster.json(&["worker", "list"]);
-            let mut listed = workers.as_array()?.iter();
-            let ours = listed.find(|one| one["worker"] == name)?;
-            (ours["state"] == "registered").then_some(())
-        });
-        worker
-    }
-
-    fn spawn(cluster: &Cluster, name: &str, command: &[String], settings: &[&str]) -> Child {
-        let (program, arguments) = command.split_first().unwrap();
-        let log = cluster.dir().join("logs").join(format!("{name}-again.log"));
-        let mut worker = Command::new(program);
-        worker.args(arguments).current_dir(cluster.home());
-        for setting in settings {
-            worker.args(["--set", setting]);
-        }
-        worker
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(log).unwrap());
-        worker.spawn().unwrap()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn cluster() -> Cluster {
     Cluster::start(Options {
@@ -145,7 +100,7 @@ fn a_panic_is_the_users_in_the_log_and_the_worker_goes_on() {
 #[test]
 fn state_beyond_the_slots_memory_fails_its_job_and_the_worker_goes_on() {
     let mut cluster = cluster();
-    let worker = Worker::instead(&cluster, "tm-1", &["slot-memory=24MiB"]);
+    let worker = Worker::instead(&cluster, "tm-1", &["slot-memory=24MiB"], &[]);
     cluster.wait_for_workers(1);
     let file = write_job(cluster.home(), "hoard", "", "none");
     let failure = failure(&cluster, &file);
@@ -166,7 +121,7 @@ fn state_beyond_the_slots_memory_fails_its_job_and_the_worker_goes_on() {
 fn a_task_that_does_not_end_is_told_and_its_slot_is_not_used_again() {
     let mut cluster = cluster();
     let settings = ["task-cancellation-timeout=1s"];
-    let worker = Worker::instead(&cluster, "tm-1", &settings);
+    let worker = Worker::instead(&cluster, "tm-1", &settings, &[]);
     cluster.wait_for_workers(1);
     let gate = cluster.home().join("let-go");
     let with = format!("exists: {}", gate.display());
@@ -222,5 +177,48 @@ fn a_task_that_does_not_end_is_told_and_its_slot_is_not_used_again() {
     wide.wait_for("FINISHED", PATIENCE);
     assert_eq!(cluster.json(&["worker", "list"])[0]["stuck"], 0);
     drop(worker);
+    cluster.stop();
+}
+
+/// The program is rolled back after it has written state: what the older one can't read is refused, and
+/// where it can be read it goes on.
+#[test]
+fn a_savepoint_of_a_later_version_is_refused_where_only_an_earlier_one_runs() {
+    let mut cluster = cluster();
+    let later = Worker::instead(&cluster, "tm-1", &[], &[("HOARD_VERSION", "2")]);
+    cluster.wait_for_workers(1);
+    let file = write_job(cluster.home(), "hoard", "", "none");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("rate: 20000", "rate: 200")).unwrap();
+    let file = file.display().to_string();
+    let mut job = Job::submit(&cluster, Path::new(&file));
+    wait_until(PATIENCE, "state in the operator's hands", || {
+        let shown = job.look();
+        (shown["vertices"][1]["records_in"].as_u64()? > 0).then_some(())
+    });
+    let stopped = cluster.json(&["job", "stop", &job.id, "--savepoint-path", "saved"]);
+    let savepoint = stopped["path"].as_str().unwrap().to_owned();
+    let submit = ["job", "submit", &file, "--from-savepoint", &savepoint];
+
+    drop(later);
+    let earlier = Worker::again(&cluster, "tm-1", &[]);
+    for arguments in [&submit[..], &[&submit[..], &["--dry-run"]].concat()] {
+        let refused = cluster.cli(arguments);
+        let wanted = format!(
+            "error: {savepoint} doesn't fit this job: its state of troubled was written by hoard 2, and the \
+             job would run hoard 1, which can't read it; start workers that offer hoard 2 or later, or name \
+             another savepoint"
+        );
+        assert_eq!(refused.refused(5), wanted);
+    }
+    let jobs = cluster.json(&["job", "list"]);
+    assert_eq!(jobs.as_array().map(Vec::len), Some(1), "{jobs}");
+
+    drop(earlier);
+    let later = Worker::again(&cluster, "tm-1", &[("HOARD_VERSION", "2")]);
+    let submitted = cluster.json(&submit);
+    let mut job = Job::of(&cluster, submitted["job_id"].as_str().unwrap());
+    job.wait_for("RUNNING", PATIENCE);
+    drop(later);
     cluster.stop();
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use regent_chaos::cleanup::wait_for_clean;
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::jobs::Job;
 use regent_chaos::knobs;
@@ -144,6 +145,74 @@ fn a_cancelled_job_commits_what_its_checkpoint_lists_and_a_savepoint_goes_on_fro
     let all = numbers(&home, "done");
     assert!(all.len() > first.len());
     assert_no_gap(&all);
+    cluster.stop();
+}
+
+/// The sink's target is broken, and then nobody offers the sink any more: what was listed waits until it is
+/// given up, and then the job is clean and never says that its output is complete.
+#[test]
+fn output_that_nobody_can_commit_any_more_is_given_up_by_forgetting_its_checkpoint() {
+    let mut cluster = Cluster::start(Options {
+        jobmanagers: 1,
+        taskmanagers: 1,
+        restart: "never",
+        program: Some(PathBuf::from(PROGRAM)),
+        ..Options::default()
+    });
+    let file = write_job(cluster.home(), "");
+    let done = cluster.home().join("lines/done");
+    let mut job = Job::submit(&cluster, &file);
+    wait_until(PATIENCE, "committed rows", || {
+        job.look();
+        (!numbers(cluster.home(), "done").is_empty()).then_some(())
+    });
+    fs::rename(&done, cluster.home().join("lines/before")).unwrap();
+    fs::write(&done, "a file where the folder was").unwrap();
+    wait_until(PATIENCE, "a commit that failed", || {
+        job.look();
+        (job.seen().restarts > 0).then_some(())
+    });
+    cluster.kill("tm-1");
+    assert_eq!(
+        cluster.json(&["job", "cancel", &job.id])["state"],
+        "CANCELED"
+    );
+    let result = job.result();
+    assert_eq!(
+        (&result["clean"], &result["output_complete"]),
+        (&false.into(), &false.into()),
+        "{result}"
+    );
+    let cause = result["cause"].as_str().unwrap();
+    assert_eq!(
+        cause,
+        "not clean: its output waits for a worker that offers the sinks"
+    );
+
+    let latest = job.look()["checkpoints"]["latest"]["path"].clone();
+    let shown = cluster.json(&["cleanup", "show", &job.id]);
+    let mut artefacts = shown.as_array().unwrap().iter();
+    let listing = artefacts.find(|one| one["path"] == latest).unwrap();
+    let artefact = listing["artefact"].as_str().unwrap();
+    let explained = cluster.json(&["job", "explain", &job.id]);
+    let mut causes = explained["causes"].as_array().unwrap().iter();
+    let uncommitted = causes
+        .find(|cause| cause["code"] == "output-uncommitted")
+        .unwrap();
+    let remedy = uncommitted["remedy"].as_str().unwrap();
+    assert!(
+        remedy.ends_with(&format!("regent cleanup forget {artefact}")),
+        "{remedy}"
+    );
+
+    let _forgotten = cluster.json(&["cleanup", "forget", artefact, "--yes"]);
+    wait_for_clean(&cluster, &job.id, PATIENCE);
+    let result = job.result();
+    assert_eq!(
+        (&result["state"], &result["output_complete"]),
+        (&"CANCELED".into(), &false.into()),
+        "{result}"
+    );
     cluster.stop();
 }
 

@@ -25,7 +25,7 @@ use self::rows::RowWriter;
 use self::target::Target;
 use super::{Sink, SinkStart};
 use crate::engine::error::TaskError;
-use crate::engine::kafka::Cluster;
+use crate::engine::kafka::{Cluster, blocking, look_at};
 
 pub(crate) use transactions::commit_all;
 
@@ -44,6 +44,9 @@ pub(super) async fn build(
         topic: spec.topic.clone(),
         within: Duration::from_millis(spec.broker_timeout_ms),
     };
+    // Else a topic that is misspelt would be found out by the first message, or the first commit.
+    let looked_at = cluster.clone();
+    blocking(&cluster, move || look_at(&looked_at)).await?;
     match (spec.delivery, &spec.staging) {
         (Delivery::AtLeastOnce, _) => {
             let sink = AtLeastOnce::new(cluster, writer, start.effects)?;

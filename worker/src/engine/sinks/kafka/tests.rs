@@ -233,3 +233,21 @@ async fn without_the_lease_nothing_is_taken_up() {
     let started = start(&spec(&mock, Some(dir.path())), false).await;
     assert_eq!(started.err(), Some(TaskError::Lease));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_or_brokers_that_are_not_there_are_named_before_anything_is_written() {
+    let (mock, dir) = (mock(), tempfile::tempdir().unwrap());
+    for staging in [None, Some(dir.path())] {
+        let mut missing = spec(&mock, staging);
+        missing.topic = "missing".to_owned();
+        let error = start(&missing, true).await.err().unwrap().to_string();
+        let place = format!("kafka {} topic missing: ", missing.brokers);
+        assert_eq!(error, format!("{place}there is no such topic; create it"));
+        let mut silent = spec(&mock, staging);
+        silent.brokers = "127.0.0.1:1".to_owned();
+        silent.broker_timeout_ms = 1_000;
+        let error = start(&silent, true).await.err().unwrap().to_string();
+        assert!(error.starts_with("kafka 127.0.0.1:1 topic t: "), "{error}");
+        assert!(error.contains("are these the brokers"), "{error}");
+    }
+}

@@ -28,7 +28,7 @@ use self::watch::Watch;
 use super::files::columns::{Cell, Columns, schema};
 use super::{BATCH_ROWS, Source, SourceStart, SourceStep};
 use crate::engine::error::TaskError;
-use crate::engine::kafka::{Cluster, Held, Quiet, words};
+use crate::engine::kafka::{Cluster, Held, Quiet, blocking, words};
 use crate::engine::rate::{Allowance, RateLimiter};
 
 /// A batch ends after this many bytes of messages, whatever its rows.
@@ -361,14 +361,6 @@ impl Source for KafkaSource {
             self.marks = self.marks.split_off(&checkpoint);
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    cluster: &Cluster,
-    work: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
-) -> Result<T, TaskError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| cluster.error(&format!("asking brokers ended early: {error}")))?
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ use crate::engine::kafka::{Cluster, Quiet, partitions};
 
 /// Memory of messages that were fetched and aren't rows yet, for each subtask.
 const FETCHED_KIB_MAX: u32 = 32 * 1024;
+/// What a broker may answer at once: a part of that memory, and no long work for it. Kafka's default is
+/// more than all of it.
+const ANSWER_BYTES_MAX: u32 = 4 * 1024 * 1024;
 
 /// A consumer that reads what it is told to, and remembers nothing at the broker by itself.
 pub(super) fn consumer(
@@ -33,6 +36,7 @@ pub(super) fn consumer(
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("queued.max.messages.kbytes", FETCHED_KIB_MAX.to_string())
+        .set("fetch.max.bytes", ANSWER_BYTES_MAX.to_string())
         .set("fetch.queue.backoff.ms", "10")
         // Backpressure may keep the task from asking for a long time, and that is nobody's business.
         .set("max.poll.interval.ms", "86400000");

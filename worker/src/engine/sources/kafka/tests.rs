@@ -211,4 +211,15 @@ async fn brokers_that_are_gone_are_waited_for_and_given_up() {
     assert!(error.contains("broker-timeout"), "{error}");
     let error = start(&spec, (0, 1), None).await.err().unwrap().to_string();
     assert!(error.contains("asking for its partitions"), "{error}");
+    assert!(error.contains("are these the brokers"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_there_is_named() {
+    let mock = mock();
+    let mut spec = spec(&mock);
+    spec.topic = "missing".to_owned();
+    let error = start(&spec, (0, 1), None).await.err().unwrap().to_string();
+    let place = format!("kafka {} topic missing: ", spec.brokers);
+    assert_eq!(error, format!("{place}there is no such topic; create it"));
 }
