@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use regent_ha::Replica;
+use regent_security::Security;
 use regent_storage::objects::Objects;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) rule: Serving,
     /// Channels to the other replicas' APIs.
     pub(crate) clients: Clients,
+    /// What connections show and are held against.
+    pub(crate) security: Security,
     /// Cancelled when the process is to stop: long-lived streams end.
     pub(crate) stop: CancellationToken,
     /// How clients and workers reach this replica.

@@ -12,7 +12,7 @@ use regent_security::{Door, DoorLimits, GatekeeperLayer, Security};
 use regent_storage::objects::Objects;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -61,6 +61,8 @@ pub struct JobManager {
     /// Ends the leader's work; before the listener goes.
     reign_stop: CancellationToken,
     reigning: JoinHandle<()>,
+    /// Ends when it is dropped.
+    _renewing: JoinSet<()>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     failure: watch::Receiver<Option<String>>,
 }
@@ -86,6 +88,7 @@ impl JobManager {
             counters: Arc::new(Counters::default()),
             rule: watch::Sender::new(None),
             clients: Clients::new(security.dialer()),
+            security: security.clone(),
             stop: stop.clone(),
             api,
             verifying: tokio::sync::Mutex::default(),
@@ -93,6 +96,8 @@ impl JobManager {
         });
         let reign_stop = CancellationToken::new();
         let reigning = tokio::spawn(leader::follow(Arc::clone(&node), reign_stop.clone()));
+        let mut renewing = JoinSet::new();
+        renewing.spawn(security.clone().keep_fresh());
         let serving = tokio::spawn(serve(Arc::clone(&node), security, listener, stop));
         tracing::info!(name = %node.config.display_name(), %address, "JobManager started");
         Ok(Self {
@@ -100,6 +105,7 @@ impl JobManager {
             address,
             reign_stop,
             reigning,
+            _renewing: renewing,
             serving,
             failure,
         })

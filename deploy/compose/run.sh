@@ -3,9 +3,9 @@
 #   deploy/compose/run.sh PATH-TO-REGENT
 # builds an image around the binary and Debian's Prometheus, starts three JobManagers and two TaskManagers, submits the
 # flights job, cuts the leader's container from the network, heals it, kills another, compares the output with a plain
-# computation, and takes everything down. Needs root, Docker Engine with docker-compose, openssl and apt:
+# computation, rehearses failures with `regent drill` on the containers, and takes everything down. Needs root, Docker Engine with docker-compose, openssl and apt:
 #   apt-get install docker.io docker-compose iptables openssl
-# KEEP=1 leaves the cluster running; WORK=FOLDER keeps certificates, logs and output there.
+# DRILLS names the drills (`DRILLS=` none), ROUNDS how often each. KEEP=1 leaves the cluster running; WORK=FOLDER keeps certificates, logs and output there.
 set -euo pipefail
 
 regent=$(realpath "${1:?usage: deploy/compose/run.sh PATH-TO-REGENT}")
@@ -44,7 +44,8 @@ start_engine() {
 # take FILE NAME: a program into the root file system, with the libraries that it needs
 take() {
     install -D "$1" "$root/usr/bin/$2"
-    { ldd "$1" 2>/dev/null || true; } | grep -o '/[^ ]*\.so[^ ]*' | while read -r library; do
+    # A static program needs none.
+    for library in $(ldd "$1" 2>/dev/null | grep -o '/[^ ]*\.so[^ ]*' || true); do
         install -D "$(realpath "$library")" "$root$library"
     done
 }
@@ -53,6 +54,8 @@ build_image() {
     root=$WORK/rootfs
     mkdir -p "$root"/{tmp,etc/regent/tls,etc/regent/tokens,data/flights,out,var/lib/regent/data,var/lib/regent/checkpoints} "$WORK/debian"
     take "$regent" regent
+    # For drills, which are run from inside the network.
+    take "$(command -v docker)" docker
     # Lines of source in backtraces are most of a test build.
     strip "$root/usr/bin/regent" 2>/dev/null || true
     (cd "$WORK/debian" && apt-get download -qq prometheus >/dev/null 2>&1 && dpkg -x prometheus_*.deb .)
@@ -83,15 +86,29 @@ make_secrets() {
 ask() {
     local holder=$1 token=$2
     shift 2
-    local shown=()
-    if [ -n "$token" ]; then shown=(-v "$WORK/tokens/$token:/token:ro" -e REGENT_TOKEN_FILE=/token); fi
+    local shown=("${more[@]}")
+    if [ -n "$token" ]; then shown+=(-v "$WORK/tokens/$token:/token:ro" -e REGENT_TOKEN_FILE=/token); fi
     docker run --rm --user 65532:65532 --network "$network" -v "$WORK/tls/$holder:/tls:ro" -v "$WORK/out:/out" \
         -v "$WORK/job.yaml:/job.yaml:ro" -w /out \
         -e REGENT_TLS_CA=/tls/ca.pem -e REGENT_TLS_CERTIFICATE=/tls/own.pem -e REGENT_TLS_KEY=/tls/own.key \
         -e REGENT_ENDPOINTS=jm-1:7101,jm-2:7101,jm-3:7101 "${shown[@]}" regent-compose:local "$@"
 }
+more=()
 anna() { ask anna operator "$@"; }
 admin() { ask root "" "$@"; }
+
+# rehearse SCENARIO ROUNDS: a drill on the containers, by the engine's socket
+rehearse() {
+    local socket=${DOCKER_HOST:-unix:///var/run/docker.sock} report
+    socket=${socket#unix://}
+    local more=(--group-add "$(stat -c %g "$socket")" -v "$socket:/var/run/docker.sock")
+    report=$(admin drill run "$1" --rounds "$2" --compose-project "$COMPOSE_PROJECT_NAME" --work-dir /out/drills \
+        --report "/out/$1.html" --timeout 20s 2>"$WORK/drill.log") || {
+        cat "$WORK/drill.log"
+        fail "the drill $1: $report"
+    }
+    say "drill $1: $(tail -1 <<<"$report"); recovered: p50 $(awk '$1 == "recovered" { print $3 ", max " $5 }' <<<"$report")"
+}
 
 # refused WORDS COMMAND...: it must end with 5 and say so
 refused() {
@@ -212,4 +229,5 @@ actor=$(anna log tail -n 1000 -o json | pick 'next((e["actor"] for e in d if (e.
 diff <(expected) <(found) || fail "the output differs from the plain computation"
 say "output: $(found | wc -l) carriers, as computed plainly; attempts: $attempts, takeovers that kept it: $adoptions; submitted by ${actor:-?}"
 [ "$attempts" = 1 ] || fail "the job was restarted"
+for scenario in ${DRILLS-leader-kill leader-pause worker-kill}; do rehearse "$scenario" "${ROUNDS:-2}"; done
 say "VERDICT: ok - one leader cut off, one killed, nothing lost or doubled, over TLS"

@@ -1,19 +1,21 @@
 //! Certificate, key and authority of one process, read from files and checked at start: whatever is wrong
-//! is said then, in one line, and not by a peer that hangs up.
+//! is said then, in one line, and not by a peer that hangs up. The files may be read again while the process
+//! runs: connections made from then on use what they hold now.
 
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
 
 use crate::config::TlsFiles;
 use crate::identity::{Identity, Role};
@@ -45,18 +47,45 @@ const CERTIFICATE: &str = "security.tls.certificate";
 const KEY: &str = "security.tls.key";
 const CA: &str = "security.tls.ca";
 
-/// What one process shows, and whom it believes.
+/// What one process shows, and whom it believes. Clones share it, renewals included.
+#[derive(Clone)]
 pub struct Credentials {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    files: TlsFiles,
+    roles: Vec<Role>,
+    hosts: Vec<String>,
+    /// Stays the same over all renewals.
+    identity: Identity,
+    current: RwLock<Arc<Material>>,
+}
+
+/// When a certificate is valid, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// From then.
+    pub from_s: u64,
+    /// Until then, inclusive.
+    pub until_s: u64,
+}
+
+/// What the files held when they were read.
+pub(crate) struct Material {
     provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
     roots: Arc<RootCertStore>,
-    identity: Identity,
+    validity: Option<Validity>,
+    for_members: Arc<ServerConfig>,
+    for_all: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
-            .field("identity", &self.identity)
+            .field("identity", &self.shared.identity)
             .finish_non_exhaustive()
     }
 }
@@ -68,35 +97,110 @@ impl Credentials {
     /// A file that can't be read or holds something else, a key that doesn't fit, a certificate that is
     /// expired, of another authority, of a wrong role, or not valid for a host.
     pub fn load(files: &TlsFiles, roles: &[Role], hosts: &[&str]) -> Result<Self, SecurityError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let chain = certificates(CERTIFICATE, &files.certificate)?;
-        let roots = Arc::new(roots(&files.ca)?);
-        let key = fitting_key(&provider, files, chain)?;
-        let shown = files.certificate.display();
-        let wrong = |text: String| SecurityError::new(CERTIFICATE, format!("{shown}: {text}"));
-        check_use(&provider, &roots, &key.cert, hosts).map_err(&wrong)?;
-        let identity =
-            Identity::of(&key.cert[0]).map_err(|text| wrong(format!("the certificate {text}")))?;
-        if !roles.contains(&identity.role) {
-            let wanted: Vec<_> = roles.iter().map(|role| role.name()).collect();
-            return Err(wrong(format!(
-                "it is the certificate of a {}; one with the role {} is needed here",
-                identity.role,
-                wanted.join(" or ")
-            )));
-        }
+        let (material, identity) = read_all(files, roles, hosts)?;
         Ok(Self {
-            provider,
-            key: Arc::new(key),
-            roots,
-            identity,
+            shared: Arc::new(Shared {
+                files: files.clone(),
+                roles: roles.to_vec(),
+                hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+                identity,
+                current: RwLock::new(Arc::new(material)),
+            }),
         })
+    }
+
+    /// Reads the files again; `true` if they hold something else than before. What can't be used changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Credentials::load`], and a certificate that names somebody else: who a process is can't change
+    /// while it runs.
+    pub fn renew(&self) -> Result<bool, SecurityError> {
+        let shared = &self.shared;
+        let hosts: Vec<&str> = shared.hosts.iter().map(String::as_str).collect();
+        let (material, identity) = read_all(&shared.files, &shared.roles, &hosts)?;
+        if identity != shared.identity {
+            let shown = shared.files.certificate.display();
+            return Err(SecurityError::new(
+                CERTIFICATE,
+                format!(
+                    "{shown}: it is the certificate of {identity}, and this process is {}; put its own there, \
+                     or start the process again",
+                    shared.identity
+                ),
+            ));
+        }
+        if material.is_same_as(&self.current()) {
+            return Ok(false);
+        }
+        let current = shared.current.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(material);
+        Ok(true)
     }
 
     /// Whom the certificate names.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.shared.identity
+    }
+
+    /// When the certificate that is in use is valid; `None` if it doesn't say so in a known way.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        self.current().validity
+    }
+
+    pub(crate) fn current(&self) -> Arc<Material> {
+        let current = self.shared.current.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn read_all(
+    files: &TlsFiles,
+    roles: &[Role],
+    hosts: &[&str],
+) -> Result<(Material, Identity), SecurityError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = certificates(CERTIFICATE, &files.certificate)?;
+    let roots = Arc::new(roots(&files.ca)?);
+    let key = fitting_key(&provider, files, chain)?;
+    let shown = files.certificate.display();
+    let wrong = |text: String| SecurityError::new(CERTIFICATE, format!("{shown}: {text}"));
+    check_use(&provider, &roots, &key.cert, hosts).map_err(&wrong)?;
+    let identity =
+        Identity::of(&key.cert[0]).map_err(|text| wrong(format!("the certificate {text}")))?;
+    if !roles.contains(&identity.role) {
+        let wanted: Vec<_> = roles.iter().map(|role| role.name()).collect();
+        return Err(wrong(format!(
+            "it is the certificate of a {}; one with the role {} is needed here",
+            identity.role,
+            wanted.join(" or ")
+        )));
+    }
+    Ok((Material::new(provider, Arc::new(key), roots), identity))
+}
+
+impl Material {
+    fn new(
+        provider: Arc<CryptoProvider>,
+        key: Arc<CertifiedKey>,
+        roots: Arc<RootCertStore>,
+    ) -> Self {
+        Self {
+            validity: validity(&provider, &roots, &key.cert),
+            for_members: Arc::new(server(&provider, &key, &roots, false)),
+            for_all: Arc::new(server(&provider, &key, &roots, true)),
+            client: Arc::new(client(&provider, &roots, Some(&key))),
+            provider,
+            key,
+            roots,
+        }
+    }
+
+    /// A certificate has one key, so certificates and authorities are all there is to compare.
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert && self.roots.roots == other.roots.roots
     }
 
     /// A name that the certificate is valid for, to reach oneself under.
@@ -107,42 +211,65 @@ impl Credentials {
     }
 
     /// How connections from others are taken. `strangers`: also from those without a certificate.
-    pub(crate) fn server(&self, strangers: bool) -> ServerConfig {
-        let roots = Arc::clone(&self.roots);
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider));
-        let verifier = match strangers {
-            true => verifier.allow_unauthenticated(),
-            false => verifier,
-        };
-        let verifier = verifier
-            .build()
-            .expect("`load` built one of the same roots");
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("the provider has the ciphers of TLS 1.3")
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(Always(Arc::clone(&self.key))));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Every connection shows its certificate anew, so that an expired one ends with its connections.
-        config.send_tls13_tickets = 0;
-        config
+    pub(crate) fn server(&self, strangers: bool) -> Arc<ServerConfig> {
+        match strangers {
+            true => Arc::clone(&self.for_all),
+            false => Arc::clone(&self.for_members),
+        }
     }
 
-    /// How connections to others are made, with the certificate or without.
-    pub(crate) fn client(&self, shown: bool) -> ClientConfig {
-        let roots = Arc::clone(&self.roots);
-        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("the provider has the ciphers of TLS 1.3")
-            .with_root_certificates(roots);
-        let mut config = match shown {
-            true => config.with_client_cert_resolver(Arc::new(Always(Arc::clone(&self.key)))),
-            false => config.with_no_client_auth(),
-        };
-        config.resumption = rustls::client::Resumption::disabled();
-        config
+    /// How connections to others are made, with the certificate.
+    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.client)
     }
+
+    /// How connections to others are made without one.
+    pub(crate) fn stranger(&self) -> Arc<ClientConfig> {
+        Arc::new(client(&self.provider, &self.roots, None))
+    }
+}
+
+fn server(
+    provider: &Arc<CryptoProvider>,
+    key: &Arc<CertifiedKey>,
+    roots: &Arc<RootCertStore>,
+    strangers: bool,
+) -> ServerConfig {
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
+    let verifier = match strangers {
+        true => verifier.allow_unauthenticated(),
+        false => verifier,
+    };
+    let verifier = verifier
+        .build()
+        .expect("`check_use` built one of the same roots");
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has the ciphers of TLS 1.3")
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(Always(Arc::clone(key))));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Every connection shows its certificate anew, so that an expired one ends with its connections.
+    config.send_tls13_tickets = 0;
+    config
+}
+
+fn client(
+    provider: &Arc<CryptoProvider>,
+    roots: &Arc<RootCertStore>,
+    key: Option<&Arc<CertifiedKey>>,
+) -> ClientConfig {
+    let config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has the ciphers of TLS 1.3")
+        .with_root_certificates(Arc::clone(roots));
+    let mut config = match key {
+        Some(key) => config.with_client_cert_resolver(Arc::new(Always(Arc::clone(key)))),
+        None => config.with_no_client_auth(),
+    };
+    config.resumption = rustls::client::Resumption::disabled();
+    config
 }
 
 /// Shows the one certificate that there is.
@@ -263,4 +390,34 @@ fn check_use(
             .map_err(|error| said(&error))?;
     }
     Ok(())
+}
+
+/// Asked about a moment before all time and one after it, the verifier says what the certificate's own
+/// bounds are.
+fn validity(
+    provider: &Arc<CryptoProvider>,
+    roots: &Arc<RootCertStore>,
+    chain: &[CertificateDer<'static>],
+) -> Option<Validity> {
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+            .build()
+            .ok()?;
+    let (own, between) = chain.split_first()?;
+    let asked = |seconds: u64| {
+        let moment = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        verifier.verify_client_cert(own, between, moment).err()
+    };
+    // The year 9999 is the last one that a certificate can name.
+    let (before, after) = (asked(0)?, asked(253_402_300_800)?);
+    match (before, after) {
+        (
+            Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }),
+            Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }),
+        ) => Some(Validity {
+            from_s: not_before.as_secs(),
+            until_s: not_after.as_secs(),
+        }),
+        _ => None,
+    }
 }

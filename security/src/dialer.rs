@@ -24,8 +24,20 @@ pub struct Dialer {
 }
 
 struct Tls {
-    connector: TlsConnector,
-    own_name: Option<ServerName<'static>>,
+    credentials: Credentials,
+    /// Whether the certificate is shown.
+    shown: bool,
+}
+
+impl Tls {
+    /// With what the files hold now.
+    fn connector(&self) -> TlsConnector {
+        let current = self.credentials.current();
+        TlsConnector::from(match self.shown {
+            true => current.client(),
+            false => current.stranger(),
+        })
+    }
 }
 
 impl std::fmt::Debug for Tls {
@@ -40,8 +52,8 @@ impl Dialer {
     pub fn new(credentials: Option<&Credentials>) -> Self {
         let tls = credentials.map(|credentials| {
             Arc::new(Tls {
-                connector: TlsConnector::from(Arc::new(credentials.client(true))),
-                own_name: credentials.own_name(),
+                credentials: credentials.clone(),
+                shown: true,
             })
         });
         Self { tls }
@@ -60,8 +72,8 @@ impl Dialer {
     pub fn stranger(credentials: &Credentials) -> Self {
         Self {
             tls: Some(Arc::new(Tls {
-                connector: TlsConnector::from(Arc::new(credentials.client(false))),
-                own_name: None,
+                credentials: credentials.clone(),
+                shown: false,
             })),
         }
     }
@@ -124,8 +136,8 @@ impl Dialer {
             return Ok(bare(Stream::Plain(stream)));
         };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let name = match &tls.own_name {
-            Some(name) => name.clone(),
+        let name = match tls.credentials.current().own_name() {
+            Some(name) => name,
             None => server_name(host)?,
         };
         secure(tls, stream, name, &[Role::Peer, Role::Worker]).await
@@ -153,7 +165,7 @@ async fn secure(
     expected: &[Role],
 ) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
-    let shaken = tls.connector.connect(name, stream).await;
+    let shaken = tls.connector().connect(name, stream).await;
     let stream = shaken.map_err(|error| match problem::of_io(&error) {
         Some(words) => io::Error::other(words),
         None => error,
@@ -185,6 +197,7 @@ fn bare(stream: Stream) -> Connection {
     Connection {
         stream,
         origin: None,
+        patience: None,
         _places: Vec::new(),
     }
 }

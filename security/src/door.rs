@@ -2,7 +2,7 @@
 //!
 //! Whoever has shown no certificate yet, or never will, or one that has no business here, gets a part of the
 //! places only, so that strangers can't keep those out whom the door is for. A handshake that fails or
-//! hangs ends that one connection and nothing else.
+//! hangs ends that one connection and nothing else; so does a caller who then says nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,8 @@ use tokio::time::Sleep;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::Security;
-use crate::connection::{Connection, Origin, Shown, Stream};
+use crate::connection::{Connection, Origin, Patience, Shown, Stream};
+use crate::credentials::Credentials;
 use crate::identity::{Identity, Role};
 use crate::problem;
 
@@ -33,7 +34,7 @@ const MENTION_EVERY: Duration = Duration::from_secs(1);
 pub struct DoorLimits {
     /// Open connections; more are closed at once.
     pub connections: usize,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and after it the first word of a request.
     pub handshake: Duration,
 }
 
@@ -47,15 +48,16 @@ impl DoorLimits {
 /// How connections are taken.
 #[derive(Clone)]
 pub struct Door {
-    tls: Option<TlsAcceptor>,
+    credentials: Option<Arc<Credentials>>,
     at_home: &'static [Role],
+    strangers: bool,
     limits: DoorLimits,
 }
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Door")
-            .field("tls", &self.tls.is_some())
+            .field("tls", &self.credentials.is_some())
             .field("limits", &self.limits)
             .finish()
     }
@@ -81,13 +83,18 @@ impl Door {
         limits: DoorLimits,
         (at_home, strangers): (&'static [Role], bool),
     ) -> Self {
-        let credentials = security.credentials.as_ref();
-        let tls = credentials.map(|own| TlsAcceptor::from(Arc::new(own.server(strangers))));
         Self {
-            tls,
+            credentials: security.credentials.clone(),
             at_home,
+            strangers,
             limits,
         }
+    }
+
+    /// With what the files hold now; `None`: without TLS.
+    fn acceptor(&self) -> Option<TlsAcceptor> {
+        let current = self.credentials.as_ref()?.current();
+        Some(TlsAcceptor::from(current.server(self.strangers)))
     }
 
     /// Takes connections from a listener.
@@ -128,13 +135,14 @@ impl Incoming {
         };
         // An error here is the next read's, too.
         stream.set_nodelay(true).ok();
-        let Some(tls) = self.door.tls.clone() else {
+        let Some(tls) = self.door.acceptor() else {
             return Some(Connection {
                 stream: Stream::Plain(stream),
                 origin: Some(Origin {
                     remote,
                     shown: Shown::Plain,
                 }),
+                patience: Some(Patience::of(self.door.limits.handshake)),
                 _places: vec![place],
             });
         };
@@ -225,6 +233,7 @@ async fn shake_hands(
     Ok(Connection {
         stream: Stream::Tls(Box::new(TlsStream::Server(stream))),
         origin: Some(Origin { remote, shown }),
+        patience: Some(Patience::of(limit)),
         _places: places,
     })
 }

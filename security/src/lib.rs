@@ -7,6 +7,7 @@
 //! | `credentials` | certificate, key and CA read from files and checked, each problem one line |
 //! | `problem` | what TLS says, in words that name the remedy |
 //! | `tokens` | bearer tokens, one file for each role |
+//! | `renewal` | all of these read again while the process runs |
 //! | `dialer` | connections to others |
 //! | `door` | connections from others: TLS, limits of number and time |
 //! | `connection` | a connection of either kind |
@@ -26,17 +27,19 @@ mod door;
 mod gatekeeper;
 mod identity;
 mod problem;
+mod renewal;
 mod tokens;
 
 pub use authority::{Caller, Deed, Denied, allowed};
 pub use config::{SecurityConfig, TlsFiles, TokenFiles};
 pub use connection::{Connection, Origin};
-pub use credentials::{Credentials, SecurityError};
+pub use credentials::{Credentials, SecurityError, Validity};
 pub use dialer::Dialer;
 pub use door::{Door, DoorLimits, Incoming};
 pub use gatekeeper::{Gatekeeper, GatekeeperLayer, Rule};
 pub use identity::{Identity, Role};
 pub use problem::tls_words;
+pub use renewal::{LOOK_EVERY, RenewalStatus};
 pub use tokens::{Tokens, read_token};
 
 /// What a process is secured with: its own credentials, and the tokens that it takes.
@@ -46,6 +49,7 @@ pub struct Security {
     pub credentials: Option<std::sync::Arc<Credentials>>,
     /// Tokens that callers may show.
     pub tokens: std::sync::Arc<Tokens>,
+    pub(crate) renewals: std::sync::Arc<renewal::Renewals>,
 }
 
 impl Security {
@@ -68,6 +72,7 @@ impl Security {
         Ok(Self {
             credentials: Some(std::sync::Arc::new(credentials)),
             tokens: std::sync::Arc::new(tokens),
+            renewals: std::sync::Arc::default(),
         })
     }
 

@@ -1,7 +1,9 @@
-//! Bearer tokens: one file holds one token and gives one role.
+//! Bearer tokens: one file holds one token and gives one role. The files may be read again while the process
+//! runs: requests from then on are held against what they hold now.
 
 use std::fmt;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 
 use subtle::ConstantTimeEq;
 
@@ -16,12 +18,14 @@ const TOKEN_CHARS_MAX: usize = 1_024;
 /// The tokens that a process takes.
 #[derive(Default)]
 pub struct Tokens {
-    known: Vec<(Role, String)>,
+    files: TokenFiles,
+    known: RwLock<Vec<(Role, String)>>,
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let roles = self.known.iter().map(|(role, _)| role);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let roles = known.iter().map(|(role, _)| role);
         f.debug_list().entries(roles).finish()
     }
 }
@@ -32,35 +36,56 @@ impl Tokens {
     /// # Errors
     /// A file that can't be read or holds no token, and one token for two roles.
     pub fn load(files: &TokenFiles) -> Result<Self, SecurityError> {
-        let named = [
-            (Role::Viewer, "security.tokens.viewer", &files.viewer),
-            (Role::Operator, "security.tokens.operator", &files.operator),
-            (Role::Admin, "security.tokens.admin", &files.admin),
-        ];
-        let mut tokens = Self::default();
-        for (role, key, file) in named {
-            let Some(file) = file else { continue };
-            let token = read_token(key, file)?;
-            if let Some(other) = tokens.role(token.as_bytes()) {
-                let text = format!("{}: it is the {other}'s token, too", file.display());
-                return Err(SecurityError::new(key, text));
-            }
-            tokens.known.push((role, token));
-        }
-        Ok(tokens)
+        Ok(Self {
+            files: files.clone(),
+            known: RwLock::new(read_all(files)?),
+        })
+    }
+
+    /// Reads the files again; `true` if they hold something else than before. What can't be used changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Tokens::load`].
+    pub fn renew(&self) -> Result<bool, SecurityError> {
+        let read = read_all(&self.files)?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != read;
+        *known = read;
+        Ok(changed)
     }
 
     /// Whose token this is. All are compared, each in constant time.
     #[must_use]
     pub fn role(&self, shown: &[u8]) -> Option<Role> {
         let mut found = None;
-        for (role, token) in &self.known {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        for (role, token) in &*known {
             if bool::from(token.as_bytes().ct_eq(shown)) {
                 found = Some(*role);
             }
         }
         found
     }
+}
+
+fn read_all(files: &TokenFiles) -> Result<Vec<(Role, String)>, SecurityError> {
+    let named = [
+        (Role::Viewer, "security.tokens.viewer", &files.viewer),
+        (Role::Operator, "security.tokens.operator", &files.operator),
+        (Role::Admin, "security.tokens.admin", &files.admin),
+    ];
+    let mut known: Vec<(Role, String)> = Vec::new();
+    for (role, key, file) in named {
+        let Some(file) = file else { continue };
+        let token = read_token(key, file)?;
+        if let Some((other, _)) = known.iter().find(|(_, known)| *known == token) {
+            let text = format!("{}: it is the {other}'s token, too", file.display());
+            return Err(SecurityError::new(key, text));
+        }
+        known.push((role, token));
+    }
+    Ok(known)
 }
 
 /// Reads a file with one token; white space around it doesn't count.

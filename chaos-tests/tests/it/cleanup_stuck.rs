@@ -10,6 +10,7 @@ use regent_chaos::cleanup::{
     wait_for_clean, written,
 };
 use regent_chaos::cluster::{Cluster, Options};
+use regent_chaos::command::{regent, run};
 use regent_chaos::jobs::Job;
 use regent_chaos::knobs;
 use regent_chaos::wait::{Phases, wait_until};
@@ -103,6 +104,44 @@ fn an_undeletable_directory_is_retried_across_failovers() {
     cluster.stop();
 }
 
+/// `job explain` and `status`, as documents and as text, with the remedy.
+fn the_operator_is_told(cluster: &Cluster, job: &str, path: &Path) {
+    let screen = |arguments: &[&str]| {
+        let mut command = regent(cluster.home());
+        command.arg("--dir").arg(cluster.dir()).args(arguments);
+        run(command, SOON).expect(0).stdout
+    };
+    let told = cluster.json(&["job", "explain", job]);
+    let causes = told["causes"].as_array().into_iter().flatten();
+    let mut dirty = causes.filter(|cause| cause["code"] == "dirty-cleanup");
+    let cause = dirty
+        .next()
+        .unwrap_or_else(|| panic!("the cause in {told}"));
+    let remedy = cause["remedy"].as_str().expect("a remedy");
+    assert!(
+        remedy.ends_with(&format!("regent cleanup retry {job}")),
+        "{told}"
+    );
+    assert!(cause["text"].to_string().contains(&*path.to_string_lossy()));
+    let text = screen(&["job", "explain", job]);
+    assert!(text.contains(remedy), "{text}");
+    let status = cluster.json(&["status"]);
+    let raised = status["attention"].as_array().into_iter().flatten();
+    assert!(
+        raised
+            .into_iter()
+            .any(|alarm| alarm["code"] == "CleanupDirty"),
+        "{status}"
+    );
+    let text = screen(&["status"]);
+    assert!(
+        text.contains(
+            "CleanupDirty: 1 artefact can't be removed\n      do: regent cleanup list --dirty"
+        ),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_bounded_strategy_ends_dirty_and_is_retried_by_hand() {
     let mut cluster = Cluster::start(Options {
@@ -145,6 +184,8 @@ fn a_bounded_strategy_ends_dirty_and_is_retried_by_hand() {
     for word in [path.to_str().expect("UTF-8"), &job.id, "cleanup retry"] {
         assert!(warning.contains(word), "{word}: {warning}");
     }
+
+    the_operator_is_told(&cluster, &job.id, &path);
 
     // Retried by hand while the obstacle is there: dirty again.
     retry(&cluster, &job.id);

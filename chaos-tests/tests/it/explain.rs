@@ -20,6 +20,15 @@ fn text(cluster: &Cluster, arguments: &[&str]) -> String {
     run(command, Duration::from_secs(25)).expect(0).stdout
 }
 
+/// The text begins with what the document says, and with the same remedy.
+fn says_the_same(cluster: &Cluster, told: &Value) {
+    let summary = told["summary"].as_str().expect("a summary");
+    let remedy = told["remedy"].as_str().expect("a remedy");
+    let head = format!("{summary}\n  do: {remedy}\n");
+    let screen = text(cluster, &["leader", "explain"]);
+    assert!(screen.starts_with(&head), "{head}\n{screen}");
+}
+
 fn explained(cluster: &Cluster) -> Value {
     cluster.json(&["leader", "explain"])
 }
@@ -167,6 +176,11 @@ fn restarting(cluster: &Cluster) {
         cause.contains("waits for") && cause.contains("regent job history"),
         "{told}"
     );
+    let screen = text(cluster, &["job", "explain", "failing"]);
+    assert!(
+        screen.contains("waits for") && screen.contains("regent job history"),
+        "{screen}"
+    );
 }
 
 fn frozen_follower(cluster: &Cluster, follower: &str) {
@@ -187,6 +201,10 @@ fn lost_follower(cluster: &Cluster, follower: &str) {
         let told = explained(cluster);
         (told["situation"] == "degraded" && told["remedy"] == start.as_str()).then_some(())
     });
+    says_the_same(cluster, &explained(cluster));
+    let screen = text(cluster, &["status"]);
+    let away = format!("ReplicaAway: {follower} doesn't answer\n      do: start {follower}");
+    assert!(screen.contains(&away), "{screen}");
     wait_until(PATIENCE, "both alarms", || {
         let raised = alarms(cluster);
         let all = ["NoQuorumMargin", "ReplicaAway"].map(|alarm| raised.contains(&alarm.to_owned()));
@@ -215,6 +233,7 @@ fn no_quorum(cluster: &Cluster, survivor: &str, job: &str) {
         settled.then_some((told, remedy))
     });
     assert!(told["leader"].is_null(), "{told}");
+    says_the_same(cluster, &told);
     let told = wait_until(PATIENCE, "the job's cause is the cluster's", || {
         let told = cluster.json(&["job", "explain", job]);
         let cause = &told["causes"][0];

@@ -31,6 +31,7 @@ mod page;
 mod past;
 mod quorum;
 mod retention;
+mod rotation;
 mod same_id;
 mod savepoints;
 mod secured;

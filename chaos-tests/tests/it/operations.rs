@@ -67,6 +67,8 @@ fn a_group_grows_is_mended_and_shrinks_while_a_client_writes() {
     writer.wait_for(3);
     add(&mut group, &[2, 3]);
     assert_eq!(group.voters(), names(&[1, 2, 3]));
+    votes_are_given_and_taken(&mut group);
+    phases.done("a learner, promoted, demoted and removed");
     add(&mut group, &[4, 5]);
     assert_eq!(group.voters(), names(&[1, 2, 3, 4, 5]));
     phases.done("grown from 1 to 5");
@@ -122,6 +124,57 @@ fn a_group_grows_is_mended_and_shrinks_while_a_client_writes() {
     phases.done("recovered from a lost majority");
     let written = writer.finish();
     check(&group, &written);
+}
+
+/// `promote` and `demote`, of a learner and of the leader itself, and what each would cost.
+fn votes_are_given_and_taken(group: &mut Group) {
+    const LEARNER: u16 = 9;
+    group.start(LEARNER);
+    let peer = group.peer(LEARNER);
+    let added = group.cli(&["members", "add", "--learner", &peer]).json();
+    assert_eq!(
+        (&added["role"], &added["done"]),
+        (&"learner".into(), &true.into()),
+        "{added}"
+    );
+    assert_eq!(group.voters(), names(&[1, 2, 3]), "a learner has no vote");
+
+    let margins = |told: &serde_json::Value| {
+        let margin = |of: &serde_json::Value| (of["voters"].as_u64(), of["tolerates"].as_u64());
+        (margin(&told["before"]), margin(&told["after"]))
+    };
+    let (three, four) = ((Some(3), Some(1)), (Some(4), Some(1)));
+    let promote = ["members", "promote", "jm-9"];
+    let dry = group.cli(&[&promote[..], &["--dry-run"]].concat()).json();
+    assert_eq!(margins(&dry), (three, four), "{dry}");
+    assert_eq!(group.voters(), names(&[1, 2, 3]), "nothing was changed");
+    let promoted = group.cli(&promote).json();
+    assert_eq!(
+        (&promoted["role"], &promoted["done"]),
+        (&"voter".into(), &true.into()),
+        "{promoted}"
+    );
+    assert_eq!(margins(&promoted), (three, four), "{promoted}");
+    assert_eq!(group.voters(), names(&[1, 2, 3, LEARNER]));
+
+    // A leader that is to have no vote hands over first.
+    let leader = format!("jm-{}", group.leader());
+    let demote = ["members", "demote", &leader];
+    let dry = group.cli(&[&demote[..], &["--dry-run"]].concat()).json();
+    assert_eq!(margins(&dry), (four, three), "{dry}");
+    let demoted = group.cli(&demote).json();
+    assert_eq!(
+        (&demoted["role"], &demoted["done"]),
+        (&"learner".into(), &true.into()),
+        "{demoted}"
+    );
+    assert_ne!(format!("jm-{}", group.leader()), leader);
+    let again = group.cli(&["members", "promote", &leader]).json();
+    assert_eq!(again["role"], "voter", "{again}");
+    let demoted = group.cli(&["members", "demote", "jm-9"]).json();
+    assert_eq!(demoted["role"], "learner", "{demoted}");
+    remove(group, LEARNER);
+    assert_eq!(group.voters(), names(&[1, 2, 3]));
 }
 
 fn transfer(group: &Group) -> u16 {
@@ -268,6 +321,13 @@ fn refuses_what_would_cost_the_majority(group: &mut Group) {
     group
         .cli(&["members", "remove", &living, "--yes"])
         .refused(5);
+    let demote = group.cli(&["members", "demote", &living]);
+    assert!(
+        demote
+            .refused(5)
+            .contains("of the 2 voters then left only 1 answer and 2 are needed"),
+        "{demote}"
+    );
     assert_eq!(group.voters().len(), 3, "nothing was changed");
     group.start(followers[0]);
 }

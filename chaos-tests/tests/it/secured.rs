@@ -1,5 +1,5 @@
 //! A cluster over TLS with tokens: its processes find each other, rows travel between workers, a killed leader
-//! is succeeded, and everybody may do what their certificate and token say.
+//! is succeeded, and everybody may do what their certificate and token say. `rotation.rs` replaces all of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use regent_chaos::wait::wait_until;
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
-const JOB: &str = "\
+pub(crate) const JOB: &str = "\
 name: over-tls
 parallelism: 2
 checkpointing: { interval: 200ms }
@@ -31,11 +31,11 @@ vertices:
     inputs: [ sums ]
 ";
 
-struct Secured {
+pub(crate) struct Secured {
     home: tempfile::TempDir,
     base_port: u16,
-    authority: Authority,
-    running: BTreeMap<String, Child>,
+    pub(crate) authority: Authority,
+    pub(crate) running: BTreeMap<String, Child>,
 }
 
 impl Drop for Secured {
@@ -47,7 +47,7 @@ impl Drop for Secured {
 }
 
 impl Secured {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
         for role in ["viewer", "operator", "admin"] {
             let path = home.path().join(format!("{role}.token"));
@@ -66,7 +66,7 @@ impl Secured {
         format!("127.0.0.1:{}", self.base_port + offset)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
@@ -121,7 +121,7 @@ impl Secured {
         self.write(&format!("tm-{number}.yaml"), &text)
     }
 
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.file(name);
         fs::write(&path, text).expect("a file can be written");
         path
@@ -137,21 +137,29 @@ impl Secured {
         self.running.insert(name.to_owned(), child);
     }
 
-    fn start_all(&mut self) {
+    pub(crate) fn start_all(&mut self) {
         for node in 1..=3 {
             let name = format!("jm-{node}");
             let wanted = format!("regent://peer/{name}");
-            let issued = self.authority.issue(&name, &Wanted::process(&wanted));
+            let issued = self.issue(&name, &wanted);
             let config = self.manager(node, &issued);
             self.start(&name, "jobmanager", &config);
         }
         for number in 1..=2 {
             let name = format!("tm-{number}");
             let wanted = format!("regent://worker/{name}");
-            let issued = self.authority.issue(&name, &Wanted::process(&wanted));
+            let issued = self.issue(&name, &wanted);
             let config = self.worker(number, &issued);
             self.start(&name, "taskmanager", &config);
         }
+    }
+
+    /// A process's certificate, with a file of its own for the authority.
+    fn issue(&self, name: &str, uri: &str) -> Issued {
+        let issued = self.authority.issue(name, &Wanted::process(uri));
+        let ca = self.file(&format!("{name}.ca.pem"));
+        fs::copy(&issued.ca, &ca).expect("a file can be copied");
+        Issued { ca, ..issued }
     }
 
     /// The command line under a certificate, and a token if one is named.
@@ -160,7 +168,12 @@ impl Secured {
         self.ask_as(&issued, token, arguments)
     }
 
-    fn ask_as(&self, issued: &Issued, token: Option<&str>, arguments: &[&str]) -> Outcome {
+    pub(crate) fn ask_as(
+        &self,
+        issued: &Issued,
+        token: Option<&str>,
+        arguments: &[&str],
+    ) -> Outcome {
         let mut command = regent(self.home.path());
         command
             .env("REGENT_TLS_CERTIFICATE", &issued.certificate)

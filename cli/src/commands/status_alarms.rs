@@ -10,6 +10,8 @@ use crate::output::words::{count, plural, span};
 const SKEW_MS_MAX: u64 = 500;
 /// A replica that trails by more entries raises an alarm.
 const TRAILS_MAX: u64 = 1_000;
+/// A certificate that ends within this time, and in the last quarter of its own, raises an alarm.
+const ENDS_MS_MAX: u64 = 14 * 24 * 3_600 * 1_000;
 /// A job that has not run for longer raises an alarm.
 const IDLE_MS_MAX: u64 = 10_000;
 
@@ -20,6 +22,7 @@ pub(super) fn find(survey: &Survey, picture: &Picture, overview: Option<&Overvie
     found.extend(picture.alarms.iter().cloned());
     found.extend(survey.answers().filter_map(diverged));
     found.extend(survey.answers().flat_map(sick));
+    found.extend(survey.answers().filter_map(certificate));
     found.extend(picture.show.replicas.iter().filter_map(replica));
     found.extend(margin(picture));
     found.extend(skew(survey));
@@ -113,6 +116,26 @@ fn sick(status: &NodeStatus) -> Vec<Cause> {
         );
     }
     found
+}
+
+/// A certificate that isn't the one on disk, or that ends before long.
+fn certificate(status: &NodeStatus) -> Option<Cause> {
+    let (name, tls) = (&status.name, status.tls.as_ref()?);
+    if let Some(problem) = &tls.refused {
+        let text = format!("{name} doesn't use what its files hold: {problem}");
+        let remedy = "mend them; they are read again every 10 s and at SIGHUP";
+        return Some(Cause::new("CertificateRefused", text).remedy(remedy));
+    }
+    let (from, until) = (tls.from_ms?, tls.until_ms?);
+    let left = until.saturating_sub(status.now_ms);
+    let soon = ENDS_MS_MAX.min(until.saturating_sub(from) / 4);
+    let text = match left {
+        0 => format!("the certificate of {name} has ended: nobody new connects to it"),
+        left => format!("the certificate of {name} ends in {}", span(left)),
+    };
+    let cause = Cause::new("CertificateEnds", text);
+    let remedy = "put a new one in its place: files are read again by themselves";
+    (left < soon).then(|| cause.remedy(remedy))
 }
 
 fn replica(replica: &ReplicaView) -> Option<Cause> {

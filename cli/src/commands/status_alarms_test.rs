@@ -1,6 +1,6 @@
 //! Situations and the alarms that they raise.
 
-use regent_protocol::view::{DiskView, MemberView, NotRunning, WorkerView};
+use regent_protocol::view::{DiskView, MemberView, NotRunning, TlsView, WorkerView};
 
 use super::*;
 use crate::client::merge;
@@ -123,6 +123,46 @@ fn divergence_full_disks_lag_and_refusals_are_told() {
     );
     assert!(line(&found[1]).contains("DiskFull: the disk of jm-2 is full (/d); free space"));
     assert!(found[3].text.contains("1,900 entries"));
+}
+
+#[test]
+fn certificates_that_end_or_are_refused_are_told() {
+    const DAY: u64 = 24 * 3_600 * 1_000;
+    const NOW: u64 = 1_000 * DAY;
+    let of = |age: u64, left: u64, refused: Option<&str>| {
+        let tls = TlsView {
+            from_ms: Some(NOW - age),
+            until_ms: Some(NOW + left),
+            refused: refused.map(str::to_owned),
+            renewed: 0,
+        };
+        let status = NodeStatus {
+            now_ms: NOW,
+            tls: Some(tls),
+            ..node(1, Some(1), 3)
+        };
+        certificate(&status).map(|cause| line(&cause))
+    };
+    assert_eq!(of(0, 365 * DAY, None), None);
+    // A day is much of a short life and little of a long one.
+    assert_eq!(of(DAY, DAY, None), None);
+    let ending = of(90 * DAY, DAY, None).unwrap();
+    assert!(
+        ending.starts_with("CertificateEnds: the certificate of jm-1 ends in "),
+        "{ending}"
+    );
+    let ended = of(90 * DAY, 0, None).unwrap();
+    assert!(ended.contains("has ended"), "{ended}");
+    let refused = of(0, 365 * DAY, Some("the key doesn't belong")).unwrap();
+    assert!(
+        refused.starts_with("CertificateRefused: jm-1 doesn't use "),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("the key doesn't belong; mend them"),
+        "{refused}"
+    );
+    assert_eq!(certificate(&node(1, Some(1), 3)), None);
 }
 
 #[test]

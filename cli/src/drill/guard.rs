@@ -10,14 +10,14 @@ use crate::output::words::plural;
 /// Refuses, with the remedy, what would do harm or can't be done.
 pub(super) fn check(
     scenario: Scenario,
-    local: bool,
+    processes: bool,
     show: &LeaderShow,
     overview: &Overview,
 ) -> Result<(), Failure> {
-    if scenario.needs_processes() && !local {
+    if scenario.needs_processes() && !processes {
         return Err(Failure::refused(format!(
-            "{} acts on processes, and this isn't a `regent local` on this machine (named by --dir); against a \
-             remote cluster only leader-transfer runs",
+            "{} acts on processes: those of a `regent local` on this machine (--dir), or containers \
+             (--compose-project); against any other cluster only leader-transfer runs",
             scenario.name()
         )));
     }

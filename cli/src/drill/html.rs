@@ -27,7 +27,7 @@ pub(super) fn page(report: &Report) -> String {
          at which the source emitted them. A gap is time in which nothing was processed.</figcaption></figure>\
          </section>\n<section><h2>Rounds</h2>{table}</section>\n{footer}\n</main>\n</body>\n</html>\n",
         title = escape(report.scenario),
-        what = escape(report.what),
+        what = escape(&report.deed()),
         rounds = plural(report.rounds_asked, "round"),
         demanded = escape(&report.demanded()),
         why = failures(report),

@@ -5,7 +5,8 @@
 //! | --- | --- |
 //! | [`scenario`] | what can be rehearsed |
 //! | `guard` | whether it may be done now |
-//! | `target` | processes and signals |
+//! | `target` | what is hurt: `processes` of a `regent local`, or the containers of a `compose` project |
+//! | `containers` | which container is which process |
 //! | `job`, `check` | the checking job, and whether its output is exact |
 //! | `probe`, `board` | looking all the time, and when each step was seen first |
 //! | `rounds` | hurting and settling |
@@ -13,17 +14,21 @@
 
 mod board;
 mod check;
+mod compose;
+mod containers;
 mod figures;
 mod guard;
 mod html;
 mod job;
 mod probe;
+mod processes;
 mod report;
 mod rounds;
 mod scenario;
 mod svg;
 mod target;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -33,7 +38,7 @@ use regent_protocol::v1::read_request::Query;
 use regent_protocol::view::{Overview, Reign};
 use serde::Serialize;
 
-use crate::client::merge;
+use crate::client::{Survey, merge};
 use crate::commands::{Context, Done};
 use crate::failure::Failure;
 use crate::output;
@@ -41,13 +46,16 @@ use crate::output::table::Table;
 use crate::output::words::now_ms;
 
 use check::Finding;
+use compose::Compose;
+use containers::Member;
 use figures::Objective;
 use job::CheckingJob;
 use probe::Probe;
+use processes::Local;
 use report::{BIN_MS, Report};
 use rounds::{Play, Round};
 use scenario::Scenario;
-use target::Local;
+use target::Target;
 
 /// From the submission of the checking job to its first checkpoint.
 const START_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -67,14 +75,16 @@ enum DrillVerb {
     #[command(after_help = "\
 Runs a checking job of its own (2 slots) beside whatever else runs: numbered records through a keyed
 aggregation to an exactly-once sink. Kills and pauses act on the processes of a `regent local` on this
-machine; against any other cluster only leader-transfer runs, and --work-dir names a directory that all
-workers and this machine see. Refused (exit 5) while no replica may be lost.
+machine, or with --compose-project on containers, by the `docker` command; against any other cluster only
+leader-transfer runs. Without `regent local`, --work-dir names a directory that all workers and this machine
+see under the same path. Refused (exit 5) while no replica may be lost.
 
 Exit 0 if the output is exact, every round recovered, and the objective is met; else 1.
 
 Examples:
   regent drill run leader-kill --rounds 20 --report drill.html
   regent drill run worker-kill --slo rto=5s,rpo=0
+  regent drill run leader-pause --compose-project regent --endpoints jm-1:7101 --work-dir /out/drills
   regent drill run leader-transfer --endpoints jm-1:7101 --work-dir /mnt/shared/drills")]
     Run(RunArgs),
 }
@@ -96,6 +106,9 @@ struct RunArgs {
     /// Directory for the checking job's output [default: drills/ in a local cluster's directory]
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
+    /// Hurt the containers of this compose project: all JobManagers and TaskManagers must be in it
+    #[arg(long, value_name = "NAME")]
+    compose_project: Option<String>,
 }
 
 fn report_file(text: &str) -> Result<PathBuf, String> {
@@ -150,14 +163,15 @@ async fn rehearse(args: &RunArgs, context: &Context) -> Done {
         std::fs::write(file, "")
             .map_err(|e| Failure::invalid(format!("{}: {e}", file.display())))?;
     }
-    let local = Local::find(context.client.endpoints());
-    let show = merge(&context.client.survey().await);
+    let survey = context.client.survey().await;
+    let show = merge(&survey);
     let overview: Overview = context
         .client
         .read(Query::Overview(Nothing {}), false)
         .await?;
-    guard::check(args.scenario, local.is_some(), &show.show, &overview)?;
-    let dir = work_dir(args, local.as_ref())?;
+    let target = target(args, context, &members(&survey, &overview)).await?;
+    guard::check(args.scenario, target.is_some(), &show.show, &overview)?;
+    let dir = work_dir(args, target.as_ref())?;
     let job = CheckingJob::submit(&context.client, &dir).await?;
     output::note(&format!(
         "{}: {}; the checking job is {} (output below {})",
@@ -168,7 +182,7 @@ async fn rehearse(args: &RunArgs, context: &Context) -> Done {
     ));
     let started_ms = now_ms();
     let played = tokio::select! {
-        played = play(args, context, local.as_ref(), &job) => played,
+        played = play(args, context, target.as_ref(), &job) => played,
         () = crate::demo::interrupted() => Err(Failure::failed("interrupted; what was frozen is thawed")),
     };
     let rounds = match played {
@@ -181,6 +195,7 @@ async fn rehearse(args: &RunArgs, context: &Context) -> Done {
     let drill = Drill {
         args,
         job: &job,
+        acts_on: target.as_ref().map(Target::words),
         cluster_id: show.cluster_id,
         started_ms,
         rounds,
@@ -196,11 +211,47 @@ async fn rehearse(args: &RunArgs, context: &Context) -> Done {
     Ok(ExitCode::from(u8::from(!report.passed)))
 }
 
+/// What can be hurt: named containers, else the local cluster that was asked, if it is one.
+async fn target(
+    args: &RunArgs,
+    context: &Context,
+    members: &[Member],
+) -> Result<Option<Target>, Failure> {
+    match &args.compose_project {
+        Some(project) => Ok(Some(Target::Compose(
+            Compose::find(project, members).await?,
+        ))),
+        None => Ok(Local::find(context.client.endpoints()).map(Target::Local)),
+    }
+}
+
+/// All processes of the cluster, JobManagers first.
+fn members(survey: &Survey, overview: &Overview) -> Vec<Member> {
+    let known = survey.answers().flat_map(|status| &status.members);
+    let managers: BTreeMap<u64, Member> = known
+        .map(|m| {
+            let member = Member {
+                name: m.name.clone(),
+                node_id: Some(m.node_id),
+                address: m.api.clone(),
+            };
+            (m.node_id, member)
+        })
+        .collect();
+    let registered = overview.workers.iter().filter(|w| w.state == "registered");
+    let workers = registered.map(|w| Member {
+        name: w.worker.clone(),
+        node_id: None,
+        address: w.address.clone(),
+    });
+    managers.into_values().chain(workers).collect()
+}
+
 /// A new directory for this drill.
-fn work_dir(args: &RunArgs, local: Option<&Local>) -> Result<PathBuf, Failure> {
-    let parent = match (&args.work_dir, local) {
+fn work_dir(args: &RunArgs, target: Option<&Target>) -> Result<PathBuf, Failure> {
+    let parent = match (&args.work_dir, target.and_then(Target::drills)) {
         (Some(dir), _) => dir.clone(),
-        (None, Some(local)) => local.drills(),
+        (None, Some(dir)) => dir,
         (None, None) => {
             return Err(Failure::invalid(
                 "the checking job's output needs a directory that all workers and this machine see: --work-dir DIR",
@@ -218,7 +269,7 @@ fn work_dir(args: &RunArgs, local: Option<&Local>) -> Result<PathBuf, Failure> {
 async fn play(
     args: &RunArgs,
     context: &Context,
-    local: Option<&Local>,
+    target: Option<&Target>,
     job: &CheckingJob,
 ) -> Result<Vec<Round>, Failure> {
     let ready = |job: &regent_protocol::view::JobDetail| {
@@ -231,7 +282,7 @@ async fn play(
     let play = Play {
         client: &context.client,
         probe: &probe,
-        local,
+        target,
         rounds: args.rounds,
     };
     play.all(args.scenario).await
@@ -251,6 +302,7 @@ async fn addresses(context: &Context) -> Vec<String> {
 struct Drill<'a> {
     args: &'a RunArgs,
     job: &'a CheckingJob,
+    acts_on: Option<String>,
     cluster_id: Option<String>,
     started_ms: u64,
     rounds: Vec<Round>,
@@ -279,6 +331,7 @@ impl Drill<'_> {
         Ok(Report {
             scenario: self.args.scenario.name(),
             what: self.args.scenario.what(),
+            acts_on: self.acts_on,
             passed,
             failures,
             objective,

@@ -14,6 +14,8 @@ use crate::output::words::{count, moment, or_dash, plural, span};
 pub(super) struct Report {
     pub(super) scenario: &'static str,
     pub(super) what: &'static str,
+    /// Whose processes were hurt; `None`: the cluster was asked to hand over.
+    pub(super) acts_on: Option<String>,
     pub(super) passed: bool,
     /// Why not; empty if it passed.
     pub(super) failures: Vec<String>,
@@ -158,6 +160,14 @@ impl Report {
         }
     }
 
+    /// What was done, and to what.
+    pub(super) fn deed(&self) -> String {
+        match &self.acts_on {
+            Some(whose) => format!("{} ({whose})", self.what),
+            None => self.what.to_owned(),
+        }
+    }
+
     pub(super) fn demanded(&self) -> String {
         let rto = self.objective.rto_ms.map(|ms| format!("rto {}", span(ms)));
         let rpo = self.objective.rpo.map(|lost| format!("rpo {lost}"));
@@ -188,7 +198,7 @@ impl Report {
         format!(
             "{}: {}\n\n{}\n{}\n",
             self.scenario,
-            self.what,
+            self.deed(),
             table.render(),
             self.verdict()
         )
@@ -199,7 +209,7 @@ impl Report {
             "# Drill: {}\n\n**{}**\n\n{}. {}, {} to {}, regent {}, cluster {}, demanded: {}.\n\n",
             self.scenario,
             self.verdict(),
-            self.what,
+            self.deed(),
             self.machine,
             moment(self.started_ms),
             moment(self.ended_ms),
@@ -286,6 +296,7 @@ pub(super) mod tests {
         Report {
             scenario: "leader-kill",
             what: "the leading JobManager gets SIGKILL",
+            acts_on: None,
             passed: true,
             failures: Vec::new(),
             objective: Objective {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use regent_protocol::v1::TransferLeader;
 use regent_protocol::v1::change_request::Change;
 use regent_protocol::view::{JobDetail, Transferred};
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::board::{Expects, Fault, Lead, Recovery};
 use super::probe::Probe;
 use super::scenario::Scenario;
-use super::target::{Frozen, Local};
+use super::target::{Aftermath, End, Target};
 use crate::args::ChangeArgs;
 use crate::client::{Client, Identity, merge};
 use crate::failure::Failure;
@@ -28,6 +27,10 @@ const TRAILS_MAX: u64 = 10;
 /// A whole cluster is left alone for this long, so that one round's end isn't the next one's beginning.
 const CALM: Duration = Duration::from_millis(700);
 const PAUSE: Duration = Duration::from_millis(20);
+/// A process that has ended stays down for this long, as under `regent local`.
+const DOWN: Duration = Duration::from_secs(2);
+/// Between two tries to start again what has ended.
+const REVIVE_EVERY: Duration = super::compose::LOOK_EVERY;
 
 /// One fault and its recovery.
 #[derive(Debug, Clone, Serialize)]
@@ -53,33 +56,26 @@ pub(super) struct Round {
 pub(super) struct Play<'a> {
     pub(super) client: &'a Client,
     pub(super) probe: &'a Probe,
-    pub(super) local: Option<&'a Local>,
+    pub(super) target: Option<&'a Target>,
     pub(super) rounds: u64,
-}
-
-/// What is kept from hurting to settling.
-#[derive(Default)]
-struct Aftermath {
-    gone: Vec<(String, u32)>,
-    frozen: Option<Frozen>,
 }
 
 impl Play<'_> {
     /// Plays all rounds.
     pub(super) async fn all(&self, scenario: Scenario) -> Result<Vec<Round>, Failure> {
         let mut rounds = Vec::new();
-        self.settle(&[]).await?;
+        self.settle(&mut Aftermath::default()).await?;
         for number in 1..=self.rounds {
             for victim in self.victims(scenario)? {
-                let (round, aftermath) = self.hurt(scenario, number, victim).await?;
+                let (round, mut aftermath) = self.hurt(scenario, number, victim).await?;
                 self.tell(&round);
                 let recovered = round.problem.is_none();
                 rounds.push(round);
-                drop(aftermath.frozen);
+                aftermath.thaw();
                 if !recovered {
                     return Ok(rounds);
                 }
-                self.settle(&aftermath.gone).await?;
+                self.settle(&mut aftermath).await?;
             }
         }
         Ok(rounds)
@@ -87,9 +83,9 @@ impl Play<'_> {
 
     /// Whom a round hurts, one after the other; `None`: whoever the scenario says when its turn comes.
     fn victims(&self, scenario: Scenario) -> Result<Vec<Option<String>>, Failure> {
-        match (scenario, self.local) {
-            (Scenario::RollingRestart, Some(local)) => {
-                let names = local.names()?;
+        match (scenario, self.target) {
+            (Scenario::RollingRestart, Some(target)) => {
+                let names = target.names()?;
                 Ok(names.into_iter().map(|(name, _)| Some(name)).collect())
             }
             _ => Ok(vec![None]),
@@ -131,18 +127,23 @@ impl Play<'_> {
             adoptions: job.adoptions,
             restarts: job.restarts,
         };
-        let aftermath = if scenario == Scenario::LeaderTransfer {
+        // What must be seen can't be seen before the blow; it may be over when a slow blow is done.
+        let slow = self.target.is_some_and(Target::strikes_slowly) && expects != Expects::Nothing;
+        let mut aftermath = if scenario == Scenario::LeaderTransfer {
             self.probe.arm(fault.clone());
             self.transfer().await?;
             Aftermath::default()
+        } else if slow {
+            self.probe.arm(fault.clone());
+            self.strike(scenario, &name).await?
         } else {
-            let aftermath = self.strike(scenario, &name)?;
+            let aftermath = self.strike(scenario, &name).await?;
             // Whatever was asked before this moment may have been answered by the living.
             fault.at = self.probe.now();
             self.probe.arm(fault.clone());
             aftermath
         };
-        let (recovery, complete) = self.recovered().await;
+        let (recovery, complete) = self.recovered(&mut aftermath).await?;
         let round = Round {
             number,
             at_ms: fault.at_ms,
@@ -156,8 +157,7 @@ impl Play<'_> {
     }
 
     fn role_of(&self, name: &str, leader: &Lead) -> Result<&'static str, Failure> {
-        let local = self.local.ok_or_else(no_processes)?;
-        let names = local.names()?;
+        let names = self.target.ok_or_else(no_processes)?.names()?;
         let node_id = names
             .iter()
             .find(|(n, _)| n == name)
@@ -177,7 +177,7 @@ impl Play<'_> {
     ) -> Result<(String, &'static str), Failure> {
         match scenario {
             Scenario::FollowerLoss => {
-                let names = self.local.ok_or_else(no_processes)?.names()?;
+                let names = self.target.ok_or_else(no_processes)?.names()?;
                 let follower = names
                     .into_iter()
                     .find(|(_, id)| id.is_some_and(|id| id != leader.node_id));
@@ -194,21 +194,13 @@ impl Play<'_> {
         }
     }
 
-    fn strike(&self, scenario: Scenario, name: &str) -> Result<Aftermath, Failure> {
-        let local = self.local.ok_or_else(no_processes)?;
-        let mut aftermath = Aftermath::default();
+    async fn strike(&self, scenario: Scenario, name: &str) -> Result<Aftermath, Failure> {
+        let target = self.target.ok_or_else(no_processes)?;
         match scenario {
-            Scenario::LeaderPause => aftermath.frozen = Some(local.freeze(name)?),
-            Scenario::RollingRestart => {
-                let pid = local.signal(name, Signal::SIGTERM)?;
-                aftermath.gone.push((name.to_owned(), pid));
-            }
-            _ => {
-                let pid = local.signal(name, Signal::SIGKILL)?;
-                aftermath.gone.push((name.to_owned(), pid));
-            }
+            Scenario::LeaderPause => target.freeze(name).await,
+            Scenario::RollingRestart => target.end(name, End::Stop).await,
+            _ => target.end(name, End::Kill).await,
         }
-        Ok(aftermath)
     }
 
     async fn transfer(&self) -> Result<(), Failure> {
@@ -218,22 +210,27 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Waits until every step was seen.
-    async fn recovered(&self) -> (Recovery, bool) {
+    /// Waits until every step was seen. What has ended is started meanwhile: the recovery may need it.
+    async fn recovered(&self, aftermath: &mut Aftermath) -> Result<(Recovery, bool), Failure> {
         let deadline = Instant::now() + RECOVERY_LIMIT;
+        let mut revive_at = Instant::now() + DOWN;
         loop {
             let (recovery, complete) = self.probe.recovery();
             if complete || Instant::now() >= deadline {
-                return (recovery, complete);
+                return Ok((recovery, complete));
+            }
+            if let Some(target) = self.target.filter(|_| Instant::now() >= revive_at) {
+                target.revive(aftermath).await?;
+                revive_at = Instant::now() + REVIVE_EVERY;
             }
             sleep(PAUSE).await;
         }
     }
 
     /// Waits until everything is as before: processes, replicas, the checking job; and a moment longer.
-    async fn settle(&self, gone: &[(String, u32)]) -> Result<(), Failure> {
-        if let Some(local) = self.local {
-            local.all_run(gone, SETTLE_LIMIT).await?;
+    async fn settle(&self, aftermath: &mut Aftermath) -> Result<(), Failure> {
+        if let Some(target) = self.target {
+            target.all_run(aftermath, SETTLE_LIMIT).await?;
         }
         let deadline = Instant::now() + SETTLE_LIMIT;
         let mut calm_since: Option<Instant> = None;

@@ -44,7 +44,8 @@ fn silent(facts: &Facts<'_>, member: &MemberView) -> String {
     }
     match reason {
         "connection refused" => format!(
-            "doesn't answer: nothing listens at {} ({reason}), its process isn't running",
+            "doesn't answer: nothing listens at {} ({reason}), its process isn't running; if it ended by itself, the \
+             last line of its log says why and what to do",
             member.api
         ),
         _ => format!(

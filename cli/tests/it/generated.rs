@@ -31,6 +31,8 @@ Where Flink has the same thing it has Flink's name, with `regent_` for the `flin
 | `increase(regent_raft_elections_total[10m]) > 6` | leadership flaps |
 | `histogram_quantile(0.99, rate(regent_log_sync_seconds_bucket[5m])) > 0.5` | the disk under a log is slow |
 | `regent_log_disk_full == 1` or `regent_log_failed == 1` | a replica can't store anything |
+| `regent_tls_files_refused == 1` for 5 m | renewed certificates or tokens can't be used: `regent status` |
+| `regent_tls_certificate_ends_seconds - time() < 3 * 86400` | a certificate ends soon |
 | `regent_state_diverged == 1` | replicas hold different states: stop the one that is wrong and report it |
 | `regent_jobs_not_running > 0` for 5 m | a job is declared and doesn't run: `regent job explain` |
 | `regent_jobmanager_job_lastCheckpointAge > 600000` | a job takes no checkpoints |

@@ -190,6 +190,22 @@ pub struct NodeStatus {
     /// The disk under its log.
     #[serde(default)]
     pub disk: DiskView,
+    /// Its certificate; null without TLS.
+    #[serde(default)]
+    pub tls: Option<TlsView>,
+}
+
+/// A replica's certificate, and whether what its files hold is in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsView {
+    /// Wall clock from which the certificate in use is valid.
+    pub from_ms: Option<u64>,
+    /// Wall clock until which it is valid.
+    pub until_ms: Option<u64>,
+    /// How often renewed files came into use since the process started.
+    pub renewed: u64,
+    /// Why what the files hold now isn't used; null if it is.
+    pub refused: Option<String>,
 }
 
 /// A member of the group.

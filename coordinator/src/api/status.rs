@@ -67,7 +67,20 @@ pub(crate) fn node_status(node: &Node) -> view::NodeStatus {
         failure: status.failure.clone(),
         divergence: status.divergence.clone(),
         disk: disk(node),
+        tls: tls(node),
     }
+}
+
+fn tls(node: &Node) -> Option<view::TlsView> {
+    node.security.credentials.as_ref()?;
+    let renewal = node.security.renewal();
+    let ms = |seconds: u64| seconds.saturating_mul(1_000);
+    Some(view::TlsView {
+        from_ms: renewal.validity.map(|v| ms(v.from_s)),
+        until_ms: renewal.validity.map(|v| ms(v.until_s)),
+        renewed: renewal.renewed,
+        refused: renewal.refused,
+    })
 }
 
 fn contact(contact: &regent_ha::Contact) -> view::ContactView {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use regent_ha::{Status, Takeover};
 use regent_protocol::metrics::{Page, escaped};
+use regent_security::RenewalStatus;
 use regent_state::Machine;
 use regent_state::model::{ArtefactState, Job, JobState};
 
@@ -23,6 +24,7 @@ pub(crate) fn render(node: &Node) -> String {
     raft(&mut page, &node.replica.status());
     leadership(&mut page, node);
     disk(&mut page, node);
+    tls(&mut page, &node.security.renewal());
     state(&mut page, &view.machine);
     cleanup(&mut page, &view.machine, wall_ms());
     process(&mut page, &node.counters);
@@ -75,6 +77,17 @@ fn raft(page: &mut Page, status: &Status) {
         );
     }
     page.single("regent_raft_voters", status.voters.len());
+}
+
+fn tls(page: &mut Page, renewal: &RenewalStatus) {
+    if let Some(validity) = renewal.validity {
+        page.single("regent_tls_certificate_ends_seconds", validity.until_s);
+    }
+    page.single("regent_tls_renewals_total", renewal.renewed);
+    page.single(
+        "regent_tls_files_refused",
+        u8::from(renewal.refused.is_some()),
+    );
 }
 
 fn seconds(ms: u64) -> f64 {

@@ -80,6 +80,27 @@ pub static TABLE: &[Metric] = &[
         "Voters of the membership.",
     ),
     metric(
+        "regent_tls_certificate_ends_seconds",
+        Gauge,
+        "",
+        "all",
+        "When the certificate in use ends, as a Unix time; absent without TLS.",
+    ),
+    metric(
+        "regent_tls_renewals_total",
+        Counter,
+        "",
+        "all",
+        "Times that renewed certificates or tokens came into use since this process started.",
+    ),
+    metric(
+        "regent_tls_files_refused",
+        Gauge,
+        "",
+        "all",
+        "1 while the files hold something that can't be used, so that what was read before stays in use.",
+    ),
+    metric(
         "regent_leader_serving",
         Gauge,
         "",

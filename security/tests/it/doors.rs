@@ -236,3 +236,33 @@ async fn dial_again(house: &House, dialer: &Dialer) -> Connection {
     }
     panic!("no place was given back within {PATIENCE:?}");
 }
+
+#[tokio::test]
+async fn whoever_says_nothing_is_shown_out_and_whoever_asks_may_take_time() {
+    let limits = DoorLimits {
+        handshake: Duration::from_millis(300),
+        ..LIMITS
+    };
+    let mut house = House::open(limits, for_peers).await;
+    let dialer = house.dialer("regent://worker/tm-1");
+    for said in ["", "PRI * HTTP/2.0"] {
+        let mut guest = house.dial(&dialer).await.unwrap();
+        guest.write_all(said.as_bytes()).await.unwrap();
+        guest.flush().await.unwrap();
+        let mut inside = timeout(PATIENCE, house.came.recv()).await.unwrap().unwrap();
+        let mut heard = Vec::new();
+        let read = timeout(PATIENCE, inside.read_to_end(&mut heard)).await;
+        let error = read.unwrap().unwrap_err();
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::TimedOut,
+            "{said}: {error}"
+        );
+        assert_eq!(heard, said.as_bytes());
+    }
+    let guest = house.dial(&dialer).await.unwrap();
+    let (_guest, mut inside) = house.hear(guest).await;
+    let mut more = [0];
+    let read = timeout(limits.handshake * 3, inside.read(&mut more)).await;
+    assert!(read.is_err(), "an open conversation is left alone");
+}

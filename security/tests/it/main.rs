@@ -4,6 +4,7 @@
 
 mod doors;
 mod files;
+mod renewal;
 
 use regent_certificates::Issued;
 use regent_security::{SecurityConfig, TlsFiles};

@@ -10,16 +10,17 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use regent_protocol::probe::{self, Check};
+use regent_security::Security;
 
 use super::status::Status;
 
 /// The routes.
-pub(crate) fn router(status: Arc<Status>) -> Router {
+pub(crate) fn router(status: Arc<Status>, security: Security) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/leader", get(leader))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(move |status| metrics(status, security)))
         .with_state(status)
 }
 
@@ -45,9 +46,9 @@ async fn leader() -> impl IntoResponse {
     (StatusCode::NOT_FOUND, "a TaskManager doesn't lead\n")
 }
 
-async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
+async fn metrics(State(status): State<Arc<Status>>, security: Security) -> impl IntoResponse {
     let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (text, status.metrics())
+    (text, status.metrics(&security.renewal()))
 }
 
 fn answer(checks: &[Check], query: Option<&str>) -> (StatusCode, String) {

@@ -3,6 +3,7 @@
 use regent_protocol::metrics::Kind::{Counter, Gauge};
 use regent_protocol::metrics::{Metric, Page, escaped, metric};
 use regent_protocol::v1::TaskMetrics;
+use regent_security::RenewalStatus;
 
 use super::status::Snapshot;
 
@@ -183,6 +184,27 @@ pub static TABLE: &[Metric] = &[
         "worker",
         "Longest wait between two batches of input that ended since the heartbeat before the last.",
     ),
+    metric(
+        "regent_tls_certificate_ends_seconds",
+        Gauge,
+        "",
+        "worker",
+        "When the certificate in use ends, as a Unix time; absent without TLS.",
+    ),
+    metric(
+        "regent_tls_renewals_total",
+        Counter,
+        "",
+        "worker",
+        "Times that renewed certificates or tokens came into use since this process started.",
+    ),
+    metric(
+        "regent_tls_files_refused",
+        Gauge,
+        "",
+        "worker",
+        "1 while the files hold something that can't be used, so that what was read before stays in use.",
+    ),
 ];
 
 /// The page of this worker now.
@@ -191,6 +213,7 @@ pub(super) fn page(
     (slots, slot_memory): (u32, u64),
     lease_seconds: f64,
     now: &Snapshot,
+    renewal: &RenewalStatus,
 ) -> String {
     let mut page = Page::new(TABLE);
     let worker = format!("worker=\"{}\"", escaped(worker_id));
@@ -216,7 +239,19 @@ pub(super) fn page(
     row("leases_lost_total", float(counters.leases_lost));
     row("reports_dropped_total", float(now.reports_dropped));
     tasks(&mut page, &worker, &now.tasks);
+    tls(&mut page, renewal);
     page.finish()
+}
+
+fn tls(page: &mut Page, renewal: &RenewalStatus) {
+    if let Some(validity) = renewal.validity {
+        page.single("regent_tls_certificate_ends_seconds", validity.until_s);
+    }
+    page.single("regent_tls_renewals_total", renewal.renewed);
+    page.single(
+        "regent_tls_files_refused",
+        u8::from(renewal.refused.is_some()),
+    );
 }
 
 fn tasks(page: &mut Page, worker: &str, tasks: &[TaskMetrics]) {

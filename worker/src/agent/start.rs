@@ -99,6 +99,8 @@ async fn serve(
     let mut base = register_base(config, dir.path(), &identity, &doors);
     base.offers = engine.offers();
     let mut services = doors.serve(&engine, &status, &security);
+    let mut renewing = JoinSet::new();
+    renewing.spawn(security.clone().keep_fresh());
     let plan = SessionPlan::new(fence);
     let parts = Parts {
         dialer: security.dialer(),
@@ -115,7 +117,7 @@ async fn serve(
         result = driver.run(shutdown) => result,
         Some(_) = services.join_next() => Err(WorkerError::Ended("listener")),
     };
-    drop(watchers);
+    drop((watchers, renewing));
     result
 }
 
@@ -178,6 +180,8 @@ const API_LIMITS: DoorLimits = DoorLimits {
     connections: 256,
     handshake: Duration::from_secs(5),
 };
+/// Whoever keeps a connection of these open must answer pings.
+const API_KEEPALIVE: Duration = Duration::from_secs(10);
 /// Connections of other workers: a few for each attempt that both run.
 const DATA_LIMITS: DoorLimits = DoorLimits {
     connections: 8_192,
@@ -228,11 +232,15 @@ impl Doors {
     ) -> JoinSet<io::Result<()>> {
         let mut services = JoinSet::new();
         let gatekeeper = GatekeeperLayer::new(Arc::clone(&security.tokens), rule, denied);
-        let pages = Routes::from(http::router(Arc::clone(status)));
+        let pages = Routes::from(http::router(Arc::clone(status), security.clone()));
         let looking = Door::for_all(security, API_LIMITS).open(self.api);
         let guarded = gatekeeper.clone();
         services.spawn(async move {
-            let mut server = Server::builder().layer(guarded).accept_http1(true);
+            let mut server = Server::builder()
+                .layer(guarded)
+                .accept_http1(true)
+                .http2_keepalive_interval(Some(API_KEEPALIVE))
+                .http2_keepalive_timeout(Some(API_KEEPALIVE));
             let served = server.add_routes(pages).serve_with_incoming(looking);
             served.await.map_err(io::Error::other)
         });

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use regent_protocol::v1::TaskMetrics;
+use regent_security::RenewalStatus;
 
 use super::lease::{Lease, boottime};
 use super::metrics;
@@ -88,10 +89,10 @@ impl Status {
     }
 
     /// The metrics page, in Prometheus' text format.
-    pub(crate) fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self, renewal: &RenewalStatus) -> String {
         let lease = self.lease.remaining().as_secs_f64();
         let slots = (self.slots, self.slot_memory);
-        metrics::page(&self.worker_id, slots, lease, &self.latest())
+        metrics::page(&self.worker_id, slots, lease, &self.latest(), renewal)
     }
 
     fn latest(&self) -> Snapshot {
@@ -129,7 +130,7 @@ mod tests {
                 ..TaskMetrics::default()
             }];
         });
-        let page = status.metrics();
+        let page = status.metrics(&RenewalStatus::default());
         assert!(
             page.contains("regent_worker_slots{worker=\"tm-1\"} 4\n"),
             "{page}"
