@@ -1,6 +1,7 @@
 //! When a snapshot is due. openraft counts entries only; with a large state that writes all of it again and
 //! again, so here its size counts as well. How one is written is `snapshot.rs`'s.
 
+use crate::config::ReplicaConfig;
 use crate::raft::RaftHandle;
 use crate::snapshot::Snapshots;
 use crate::view::Views;
@@ -10,11 +11,19 @@ const ENTRY_BYTES: u64 = 256;
 
 /// Asks for a snapshot every so many entries.
 pub(crate) struct Every {
-    pub(crate) entries: u64,
-    pub(crate) snapshots: Snapshots,
+    entries: u64,
+    snapshots: Snapshots,
 }
 
 impl Every {
+    /// As many as the configuration says.
+    pub(crate) fn of(config: &ReplicaConfig, snapshots: &Snapshots) -> Self {
+        Self {
+            entries: config.snapshot_every,
+            snapshots: snapshots.clone(),
+        }
+    }
+
     /// Runs until the replica stops.
     pub(crate) async fn run(self, raft: RaftHandle, mut views: Views) {
         let covered = self.snapshots.covered();

@@ -219,11 +219,7 @@ async fn join(config: ReplicaConfig, opened: Opened) -> Result<Parts, StartError
         transfer.clone(),
     ));
     tokio::spawn(watching::watch_voters(vigil.clone()));
-    let every = Every {
-        entries: config.snapshot_every,
-        snapshots: snapshots.clone(),
-    };
-    tokio::spawn(every.run(core.raft.clone(), core.views.clone()));
+    tokio::spawn(Every::of(&config, &snapshots).run(core.raft.clone(), core.views.clone()));
     tokio::spawn(stand_back(core.raft.clone(), core.shared.phase()));
     tokio::spawn(Lookout::new(core.shared.clone(), config.peers.clone()).run());
     Ok(Parts {
