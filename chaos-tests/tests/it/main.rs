@@ -21,6 +21,7 @@ mod edges;
 mod explain;
 mod failover;
 mod frozen;
+mod full_disk;
 mod handover;
 mod leader_kill;
 mod lifecycle;

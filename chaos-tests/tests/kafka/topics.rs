@@ -33,8 +33,16 @@ fn head(name: &str) -> String {
     )
 }
 
-fn numbered(rows: std::ops::Range<u64>) -> impl Iterator<Item = (i32, String)> {
-    rows.map(|n| ((n % PARTITIONS as u64) as i32, format!("{{\"n\":{n}}}")))
+/// Of the topic that is read: for every fetch tansu lists all batches of a partition, and each message is one.
+fn partitions_read() -> i32 {
+    i32::try_from(knobs::rounds(4, 64)).expect("a few")
+}
+
+fn numbered(rows: std::ops::Range<u64>, partitions: i32) -> impl Iterator<Item = (i32, String)> {
+    rows.map(move |n| {
+        let partition = i32::try_from(n % u64::from(partitions.unsigned_abs()));
+        (partition.expect("a few"), format!("{{\"n\":{n}}}"))
+    })
 }
 
 #[test]
@@ -43,8 +51,9 @@ fn a_topic_becomes_files_each_message_once() {
     let mut chance = knobs::chance("kafka_to_files");
     let mut cluster = Cluster::start(Options::default());
     let broker = Tansu::start(&cluster.home().join("tansu.log"));
-    create_topic(&broker.address, "numbers", PARTITIONS);
-    produce(&broker.address, "numbers", numbered(0..rows()));
+    create_topic(&broker.address, "numbers", partitions_read());
+    let messages = numbered(0..rows(), partitions_read());
+    produce(&broker.address, "numbers", messages);
     phases.done("cluster, broker, messages");
     let out = cluster.home().join("out");
     let text = format!(
@@ -121,7 +130,7 @@ fn an_endless_source_reads_on_and_a_bad_message_is_named() {
     let mut cluster = Cluster::start(Options::default());
     let broker = Tansu::start(&cluster.home().join("tansu.log"));
     create_topic(&broker.address, "numbers", PARTITIONS);
-    produce(&broker.address, "numbers", numbered(0..100));
+    produce(&broker.address, "numbers", numbered(0..100, PARTITIONS));
     let out = cluster.home().join("out");
     let text = |name: &str, on_error: &str| {
         format!(
@@ -156,7 +165,7 @@ fn an_endless_source_reads_on_and_a_bad_message_is_named() {
         "numbers",
         [(1, "no JSON".to_owned())].into_iter(),
     );
-    produce(&broker.address, "numbers", numbered(100..200));
+    produce(&broker.address, "numbers", numbered(100..200, PARTITIONS));
     wait_until(SOON, "later rows", arrived("skips", 200));
     assert_each_once(&counts(numbers_in(&out.join("skips"))), 200);
     fails.wait_for("FAILED", SOON);
@@ -179,7 +188,7 @@ fn a_broker_that_is_gone_fails_the_job_when_its_time_is_over() {
     let mut cluster = Cluster::start(Options::default());
     let broker = Tansu::start(&cluster.home().join("tansu.log"));
     create_topic(&broker.address, "numbers", PARTITIONS);
-    produce(&broker.address, "numbers", numbered(0..100));
+    produce(&broker.address, "numbers", numbered(0..100, PARTITIONS));
     let text = format!(
         "{}  - {{ id: numbers, source: kafka, with: {{ brokers: '{}', topic: numbers, \
          broker-timeout: 4s, format: json-lines, columns: {{ n: int64 }} }} }}\n  \

@@ -122,10 +122,8 @@ impl Default for StateStoreConfig {
     fn default() -> StateStoreConfig {
         StateStoreConfig {
             cache_bytes: 4 << 20,
-            // Under load the same few records change again and again: sled costs more processor than Raft, and a
-            // longer wait writes each of them once. After a crash the log gives back what was behind.
-            delay_max: Duration::from_secs(3),
-            behind_bytes_max: 8 << 20,
+            delay_max: Duration::from_millis(750),
+            behind_bytes_max: 4 << 20,
         }
     }
 }
