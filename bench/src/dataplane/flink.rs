@@ -44,6 +44,7 @@ impl Flink {
             .args(["-cp", &jars, "-d"])
             .arg(&dir)
             .arg(&settings.flink_job)
+            .arg(settings.flink_job.with_file_name("Files.java"))
             .stdout(Stdio::null())
             .status()?;
         if !compiled.success() {
@@ -61,15 +62,8 @@ impl Flink {
 
     /// Runs one case to its end.
     pub(super) fn count(&self, case: Case, records: u64) -> Outcome<Run> {
-        let log = self.dir.join("run.log");
-        std::fs::remove_file(&log).ok();
         let checkpoints = self.dir.join("checkpoints");
-        let command = [
-            "java".to_owned(),
-            "-Xmx2g".to_owned(),
-            "-cp".to_owned(),
-            self.class_path.clone(),
-            "Count".to_owned(),
+        let arguments = [
             records.to_string(),
             case.keys.to_string(),
             case.parallelism.to_string(),
@@ -77,6 +71,35 @@ impl Flink {
             case.checkpoints_ms.unwrap_or(0).to_string(),
             checkpoints.display().to_string(),
         ];
+        let run = self.run("Count", &arguments, records);
+        std::fs::remove_dir_all(&checkpoints).ok();
+        run
+    }
+
+    /// The job over files, into files.
+    pub(super) fn files(&self, input: &(PathBuf, u64), parallelism: u32) -> Outcome<Run> {
+        let out = self.dir.join("out");
+        std::fs::remove_dir_all(&out).ok();
+        let arguments = [
+            input.0.display().to_string(),
+            out.display().to_string(),
+            input.1.to_string(),
+            parallelism.to_string(),
+        ];
+        self.run("Files", &arguments, input.1)
+    }
+
+    fn run(&self, class: &str, arguments: &[String], records: u64) -> Outcome<Run> {
+        let log = self.dir.join("run.log");
+        std::fs::remove_file(&log).ok();
+        let mut command = vec![
+            "java".to_owned(),
+            "-Xmx2g".to_owned(),
+            "-cp".to_owned(),
+            self.class_path.clone(),
+            class.to_owned(),
+        ];
+        command.extend_from_slice(arguments);
         let mut process = Process::start(&command, &[], &log)?;
         let begun = Instant::now();
         let mut memory = 0;
@@ -87,7 +110,6 @@ impl Flink {
             memory = memory.max(process.peak_bytes());
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        std::fs::remove_dir_all(&checkpoints).ok();
         let said = std::fs::read_to_string(&log)?;
         let seconds = said.lines().find_map(|line| line.strip_prefix("seconds "));
         let seconds = seconds.and_then(|rest| rest.split_whitespace().next()?.parse().ok());

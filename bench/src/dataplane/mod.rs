@@ -80,8 +80,8 @@ pub(crate) struct Findings {
     /// Milliseconds from nothing to `ready`, and from the first submission to RUNNING.
     pub(crate) starts: Vec<(f64, f64)>,
     pub(crate) pairs: Vec<Pair>,
-    /// Parallelism, checkpoints, and the run.
-    pub(crate) files: Vec<(u32, Option<u64>, Run)>,
+    /// Parallelism, checkpoints, the run, and Flink's.
+    pub(crate) files: Vec<(u32, Option<u64>, Run, Option<Run>)>,
     pub(crate) flink: bool,
     /// The source's rate if it is held back, and the checkpoints' interval.
     barriers: Vec<(Option<u64>, Option<u64>, Barriers)>,
@@ -156,11 +156,17 @@ pub(crate) async fn run(settings: &Settings) -> Outcome<()> {
         println!("barriers, source {rate:?}, checkpoints {interval:?}: {barriers:?}");
         findings.barriers.push((rate, interval, barriers));
     }
-    let input = local.input(if settings.short { 1_000_000 } else { 4_000_000 })?;
+    let input = local.input(if settings.short { 2_000_000 } else { 8_000_000 })?;
     for (parallelism, checkpoints) in [(1, None), (2, None), (2, Some(1_000))] {
         let run = local.files(&input, parallelism, checkpoints).await?;
-        println!("files, parallelism {parallelism}, checkpoints {checkpoints:?}: {run:?}");
-        findings.files.push((parallelism, checkpoints, run));
+        // Flink runs it as a batch, which has no checkpoints: a carrier is written once there too.
+        let beside = peer.as_ref().filter(|_| checkpoints.is_none());
+        let flink = beside.map(|peer| peer.files(&input, parallelism));
+        let flink = flink.transpose()?;
+        println!(
+            "files, parallelism {parallelism}, checkpoints {checkpoints:?}: {run:?}; {flink:?}"
+        );
+        findings.files.push((parallelism, checkpoints, run, flink));
     }
     drop(local);
     let text = report::text(&findings, settings.short, begun.elapsed());

@@ -71,12 +71,16 @@ fn counts(findings: &Findings) -> String {
 }
 
 fn files(findings: &Findings) -> String {
-    let row = |(parallelism, interval, run): &(u32, Option<u64>, Run)| {
+    let row = |(parallelism, interval, run, flink): &(u32, Option<u64>, Run, Option<Run>)| {
+        let flink = |show: &dyn Fn(&Run) -> String| flink.as_ref().map_or("-".into(), show);
         vec![
             parallelism.to_string(),
             checkpoints(*interval),
             grouped(run.rate()),
+            flink(&|flink| grouped(flink.rate())),
+            flink(&|flink| format!("{:.1}", run.rate() / flink.rate())),
             mib(run),
+            flink(&mib),
             run.checkpoints.map_or("-".into(), |n| n.to_string()),
         ]
     };
@@ -85,8 +89,11 @@ fn files(findings: &Findings) -> String {
         &[
             "parallelism",
             "checkpoints",
-            "rows/s",
-            "worker MiB",
+            "Regent, rows/s",
+            "Flink as a batch, rows/s",
+            "times Flink",
+            "Regent worker MiB",
+            "Flink MiB",
             "checkpoints completed",
         ],
         &rows,
