@@ -40,7 +40,7 @@ async fn wished(effects: &mut regent_ha::EffectHints) {
     loop {
         let hints = effects.next().await;
         let mine = |effect: &Effect| matches!(effect, Effect::Members | Effect::LeaderAnnounced(_));
-        if hints.overflowed || hints.effects.iter().any(mine) {
+        if hints.overflowed || hints.about.iter().any(mine) {
             return;
         }
     }

@@ -16,8 +16,8 @@ use regent_storage::state_store::{Change as StoredChange, Marker, StateStore};
 use tokio::sync::watch;
 
 use crate::agreement::Agreement;
-use crate::effects::Effects;
 use crate::entry;
+use crate::hints::Effects;
 use crate::shared::Shared;
 use crate::snapshot::{SnapshotData, Snapshots};
 use crate::types::{Entry, EntryOutcome, LogId, SnapshotMeta, StoredMembership, TypeConfig};

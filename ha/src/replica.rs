@@ -15,9 +15,9 @@ use tokio::sync::watch;
 
 use crate::agreement::Agreement;
 use crate::config::ReplicaConfig;
-use crate::effects::{EffectHints, Effects};
 use crate::error::{ProposeError, ReadError, StartError, TransferError};
 use crate::failover::Vigil;
+use crate::hints::{EffectHints, Effects};
 use crate::leadership::{Leadership, Reign};
 use crate::log::RaftLog;
 use crate::membership::plan::{Seen, Step};

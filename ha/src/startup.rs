@@ -18,10 +18,10 @@ use tonic::transport::Server;
 
 use crate::agreement::Agreement;
 use crate::config::ReplicaConfig;
-use crate::effects::Effects;
 use crate::error::StartError;
 use crate::failover::{Counters, Vigil};
 use crate::founding::{Founding, belonging_of};
+use crate::hints::Effects;
 use crate::leadership::{Leadership, Throne};
 use crate::link::MESSAGE_BYTES_MAX;
 use crate::log::RaftLog;

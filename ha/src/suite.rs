@@ -15,8 +15,8 @@ use regent_storage::state_store::{StateStore, StateStoreConfig};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::effects::Effects;
 use crate::entry;
+use crate::hints::Effects;
 use crate::log::{RaftLog, covers_everything};
 use crate::machine::StateMachine;
 use crate::snapshot::Snapshots;

@@ -103,9 +103,9 @@ pub(crate) async fn run(rule: Arc<Rule>, mut events: mpsc::Receiver<CheckpointEv
                 Wake::All => all.look_at_all(),
                 Wake::Jobs(jobs) => all.agenda.touch(jobs),
             },
-            changed = changes.next() => match changed.all {
+            seen = changes.next() => match seen.overflowed {
                 true => all.look_at_all(),
-                false => all.agenda.touch(changed.jobs),
+                false => all.agenda.touch(seen.about),
             },
             () = tokio::time::sleep_until(wake) => {}
         }
@@ -130,7 +130,7 @@ async fn relevant(effects: &mut regent_ha::EffectHints) -> Wake {
     loop {
         let hints = effects.next().await;
         let workers = |effect: &Effect| matches!(effect, Effect::Workers);
-        if hints.overflowed || hints.effects.iter().any(workers) {
+        if hints.overflowed || hints.about.iter().any(workers) {
             return Wake::All;
         }
         let mine = |effect: &Effect| match effect {
@@ -141,7 +141,7 @@ async fn relevant(effects: &mut regent_ha::EffectHints) -> Wake {
             | Effect::Members
             | Effect::Workers => None,
         };
-        let jobs: BTreeSet<JobId> = hints.effects.iter().filter_map(mine).collect();
+        let jobs: BTreeSet<JobId> = hints.about.iter().filter_map(mine).collect();
         if !jobs.is_empty() {
             return Wake::Jobs(jobs);
         }

@@ -55,6 +55,11 @@ impl<T: Ord + Copy> Agenda<T> {
         std::mem::take(&mut self.touched)
     }
 
+    /// Whether something happened to a job that nobody has looked at since.
+    pub(crate) fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     /// When the next job is due.
     pub(crate) fn next_due(&self) -> Option<T> {
         self.due.first().map(|(at, _)| *at)

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use regent_ha::{Announcer, Listener};
 use regent_protocol::v1;
 use regent_protocol::v1::leader_message::Message as Order;
 use regent_state::ids::{Epoch, JobId, WorkerRef};
@@ -14,7 +15,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::changes::{Announcer, Changes};
 use super::seen::{Moment, Phase, Seen, WorkerSeen};
 use crate::config::Workers;
 use crate::wire::{self, AttemptRef, TaskId};
@@ -70,7 +70,8 @@ pub(crate) struct Hub {
     silence: Duration,
     began: Instant,
     inner: Mutex<Inner>,
-    changes: Announcer,
+    /// Jobs of whose tasks something was seen.
+    changes: Announcer<JobId>,
     events: mpsc::Sender<CheckpointEvent>,
 }
 
@@ -114,7 +115,7 @@ impl Hub {
     }
 
     /// Tells of everything seen from now on that may call for a deed.
-    pub(crate) fn changes(&self) -> Changes {
+    pub(crate) fn changes(&self) -> Listener<JobId> {
         self.changes.subscribe()
     }
 
@@ -192,7 +193,7 @@ impl Hub {
             .outgoing
             .insert(worker.worker.clone(), (session, outgoing));
         drop(inner);
-        self.changes.all();
+        self.changes.send_everything();
         Ok((SessionKey { worker, session }, orders))
     }
 
@@ -211,14 +212,14 @@ impl Hub {
         let Inner { seen, metrics, .. } = &mut *inner;
         metrics.retain(|(attempt, _), _| seen.is_held(attempt));
         drop(inner);
-        self.changes.all();
+        self.changes.send_everything();
     }
 
     /// Proof that this incarnation's last effect is past.
     pub(crate) fn died(&self, worker: WorkerRef) {
         let now = self.now();
         self.lock().seen.died(worker, now);
-        self.changes.all();
+        self.changes.send_everything();
     }
 
     /// Anything arrived in that session.
@@ -278,7 +279,7 @@ impl Hub {
         let tasks = Arc::make_mut(&mut seen.tasks).entry(attempt).or_default();
         tasks.insert(task, phase);
         drop(inner);
-        self.changes.job(attempt.job);
+        self.changes.send(&[attempt.job]);
     }
 
     /// Hands an event to the checkpoint coordinators; `false`: too many wait, the session must end so
@@ -296,7 +297,7 @@ impl Hub {
         }
         drop(inner);
         if let Ok(job) = job {
-            self.changes.job(job);
+            self.changes.send(&[job]);
         }
     }
 
@@ -374,6 +375,10 @@ impl Hub {
         if seen.incarnation == worker.incarnation {
             Arc::make_mut(&mut seen.tasks).retain(|attempt, _| !attempts.contains(attempt));
         }
+        drop(inner);
+        // Their slots are free: jobs that wait for room are looked at with these.
+        let jobs: Vec<JobId> = attempts.iter().map(|attempt| attempt.job).collect();
+        self.changes.send(&jobs);
     }
 
     /// Asks a worker to look at paths; the answer comes through the receiver.

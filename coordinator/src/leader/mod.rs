@@ -5,7 +5,6 @@
 //! holds everything earlier leaders wrote (`docs/protocol.md` §5).
 
 pub(crate) mod agenda;
-pub(crate) mod changes;
 pub(crate) mod hub;
 pub(crate) mod ownership;
 pub(crate) mod rule;

@@ -31,7 +31,6 @@ use tokio::time::Instant;
 
 use crate::checkpoints::pause_after;
 use crate::leader::agenda::Agenda;
-use crate::leader::changes::Changed;
 use crate::leader::rule::Rule;
 use crate::leader::seen::{Moment, Seen};
 use act::Hands;
@@ -96,25 +95,26 @@ pub(crate) async fn run(rule: Arc<Rule>) {
 }
 
 /// Waits for a hint that concerns the scheduler.
-async fn relevant(effects: &mut regent_ha::EffectHints) -> Changed {
+async fn relevant(effects: &mut regent_ha::EffectHints) -> Hints<JobId> {
     loop {
         let changed = concerned(&effects.next().await);
-        if changed != Changed::default() {
+        if !changed.is_empty() {
             return changed;
         }
     }
 }
 
-fn concerned(hints: &Hints) -> Changed {
-    let mut changed = Changed {
-        all: hints.overflowed,
-        jobs: BTreeSet::new(),
+/// The jobs that hints of what was applied call to look at.
+fn concerned(hints: &Hints) -> Hints<JobId> {
+    let mut changed = Hints {
+        about: BTreeSet::new(),
+        overflowed: hints.overflowed,
     };
-    for effect in &hints.effects {
+    for effect in &hints.about {
         match effect {
-            Effect::LeaderAnnounced(_) | Effect::Workers => changed.all = true,
+            Effect::LeaderAnnounced(_) | Effect::Workers => changed.overflowed = true,
             Effect::Schedule(job) | Effect::JobEnded(job) => {
-                changed.jobs.insert(*job);
+                changed.about.insert(*job);
             }
             Effect::Checkpoints(_)
             | Effect::Cleanup
@@ -131,6 +131,17 @@ fn sessions(seen: &Seen) -> Vec<(u64, bool)> {
     workers
         .map(|worker| (worker.session, worker.present()))
         .collect()
+}
+
+/// How long until the next look at a job. A proposal of the last pass that changed something calls for one at
+/// once: not every change is hinted at.
+fn ahead(agenda: &Agenda<Moment>, now: Moment) -> Duration {
+    if agenda.is_touched() {
+        return Duration::ZERO;
+    }
+    // A moment that has passed was planned for already; something else will wake the next pass.
+    let due = agenda.next_due().map(|at| at.saturating_sub(now));
+    due.unwrap_or(TICK).clamp(PAUSE_MIN, TICK)
 }
 
 impl Scheduler {
@@ -152,9 +163,9 @@ impl Scheduler {
         }
     }
 
-    fn note(&mut self, changed: Changed) {
-        self.all |= changed.all;
-        self.agenda.touch(changed.jobs);
+    fn note(&mut self, changed: Hints<JobId>) {
+        self.all |= changed.overflowed;
+        self.agenda.touch(changed.about);
     }
 
     fn answered(&mut self, answers: impl Iterator<Item = Answer>) {
@@ -186,17 +197,9 @@ impl Scheduler {
         if !scope.is_empty() {
             self.pass(scope, seen).await;
         }
-        let now = self.rule.hub.now();
-        if self.all {
-            return Instant::now();
-        }
-        let due = self
-            .agenda
-            .next_due()
-            .map_or(TICK, |at| at.saturating_sub(now));
-        // What was changed by the pass is looked at again at once, by its own hint.
-        let ahead = due.clamp(PAUSE_MIN, TICK);
-        (Instant::now() + ahead).min(self.next_full.max(Instant::now() + PAUSE_MIN))
+        let now = Instant::now();
+        let ahead = ahead(&self.agenda, self.rule.hub.now());
+        (now + ahead).min(self.next_full.max(now + PAUSE_MIN))
     }
 
     /// Plans and acts once.
@@ -241,17 +244,30 @@ mod hints {
     fn only_news_of_jobs_and_workers_call_for_a_pass() {
         let job = JobId([7; 16]);
         let hints = |effects: &[Effect], overflowed| Hints {
-            effects: effects.iter().copied().collect(),
+            about: effects.iter().copied().collect(),
             overflowed,
         };
         let of = |effects: &[Effect]| concerned(&hints(effects, false));
         assert_eq!(
             of(&[Effect::Checkpoints(job), Effect::Cleanup]),
-            Changed::default()
+            Hints::default()
         );
         let one = of(&[Effect::Schedule(job), Effect::JobEnded(job)]);
-        assert_eq!((one.all, one.jobs), (false, BTreeSet::from([job])));
-        assert!(of(&[Effect::Workers]).all);
-        assert!(concerned(&hints(&[], true)).all);
+        assert_eq!((one.overflowed, one.about), (false, BTreeSet::from([job])));
+        assert!(of(&[Effect::Workers]).overflowed);
+        assert!(concerned(&hints(&[], true)).overflowed);
+    }
+
+    #[test]
+    fn what_a_pass_changed_is_looked_at_again_at_once() {
+        let (job, now) = (JobId([7; 16]), Duration::from_secs(9));
+        let mut agenda = Agenda::default();
+        assert_eq!(ahead(&agenda, now), TICK);
+        agenda.set_due(job, Some(now + Duration::from_millis(40)));
+        assert_eq!(ahead(&agenda, now), Duration::from_millis(40));
+        agenda.set_due(job, Some(Duration::ZERO));
+        assert_eq!(ahead(&agenda, now), PAUSE_MIN);
+        agenda.touch([job]);
+        assert_eq!(ahead(&agenda, now), Duration::ZERO);
     }
 }
