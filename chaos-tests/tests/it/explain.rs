@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use regent_chaos::client::Client;
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::command::{regent, run};
+use regent_chaos::jobs::finished_job;
+use regent_chaos::proxy::Proxy;
 use regent_chaos::wait::{Phases, wait_until};
 use serde_json::Value;
 
@@ -249,4 +252,65 @@ fn no_quorum(cluster: &Cluster, survivor: &str, job: &str) {
         screen.contains("NoQuorum: 1 of 3 voters answer"),
         "{screen}"
     );
+}
+
+/// Entries that nobody else writes meanwhile, a few hundred more than make a replica count as lagging.
+const WRITES: usize = 1_300;
+const WRITES_AT_ONCE: usize = 100;
+
+#[test]
+fn a_replica_that_is_cut_off_and_falls_behind_is_told() {
+    let mut phases = Phases::of("explain_cut_off");
+    let proxy = Proxy::default();
+    let cluster = Cluster::assemble(Options::default(), &proxy);
+    let (client, finished) = (Client::of(&cluster), finished_job(&cluster));
+    let alone = cluster.wait_for_leader();
+    proxy.isolate(&alone, &cluster.manifest().names("jobmanager"));
+    let mend = format!("mend the network between {alone} (");
+    let told = wait_until(PATIENCE, "the minority is told", || {
+        let told = explained(&cluster);
+        let remedy = told["remedy"]
+            .as_str()
+            .is_some_and(|r| r.starts_with(&mend));
+        (told["situation"] == "degraded" && remedy).then_some(told)
+    });
+    let leader = cluster.wait_for_leader();
+    assert_ne!(leader, alone, "the majority has one of its own: {told}");
+    says_the_same(&cluster, &told);
+    phases.done("cut off");
+
+    let base = client.status(&leader).expect("it answers");
+    for _ in 0..WRITES / WRITES_AT_ONCE {
+        let writes: Vec<_> = (0..WRITES_AT_ONCE)
+            .map(|_| client.write(&leader, &finished, &base, PATIENCE))
+            .collect();
+        let accepted = writes.into_iter().map(|write| write.accepted());
+        assert_eq!(accepted.count(), WRITES_AT_ONCE);
+    }
+    let lagging = format!("ReplicaLagging: {alone} trails by ");
+    let remedy = format!("do: look at the disk and the network of {alone}");
+    let screen = wait_until(PATIENCE, "it lags", || {
+        let raised = alarms(&cluster).contains(&"ReplicaLagging".to_owned());
+        raised.then(|| text(&cluster, &["status"]))
+    });
+    for words in [&lagging, &remedy] {
+        assert!(screen.contains(words), "{words}: {screen}");
+    }
+    let pretends = why(&explained(&cluster), &alone);
+    assert!(pretends.contains("was deposed"), "{pretends}");
+    let screen = text(&cluster, &["leader", "explain"]);
+    assert!(screen.contains("was deposed"), "{screen}");
+    phases.done("lags");
+
+    proxy.mend();
+    let told = situation(&cluster, "healthy");
+    says_the_same_but_for_a_remedy(&cluster, &told);
+    phases.done("healthy");
+}
+
+fn says_the_same_but_for_a_remedy(cluster: &Cluster, told: &Value) {
+    assert!(told["remedy"].is_null(), "{told}");
+    let summary = told["summary"].as_str().expect("a summary");
+    let screen = text(cluster, &["leader", "explain"]);
+    assert!(screen.starts_with(summary), "{summary}\n{screen}");
 }
