@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::command::{self, Outcome, kill, regent, run, wait_for};
+use crate::command::{self, NO_MAJORITY, Outcome, kill, regent, run, wait_for};
 use crate::logs::tail;
 use crate::manifest::{Entry, Manifest};
 use crate::wait::{poll, wait_until};
@@ -28,8 +28,6 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(22);
 /// The same for commands that outlive a leader.
 const PATIENT_TIMEOUT: &str = "60s";
 const PATIENT_WITHIN: Duration = Duration::from_secs(62);
-/// The exit code that says that a majority does not answer.
-const NO_MAJORITY: i32 = 4;
 
 /// What a cluster is made of.
 #[derive(Debug, Clone)]

@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::knobs;
 use crate::wait::poll;
 
+/// The exit code that says that a majority does not answer.
+pub const NO_MAJORITY: i32 = 4;
+
 /// What a run left.
 #[derive(Debug, Clone)]
 pub struct Outcome {
