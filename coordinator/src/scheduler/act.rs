@@ -53,9 +53,14 @@ impl Hands {
             seen.worker(worker)
                 .is_some_and(|seen| seen.session == session)
         };
+        // What is over is no more asked about.
+        let may_act = |attempt: &AttemptRef| {
+            let known = machine.attempt(attempt.job, attempt.token);
+            known.is_some_and(|known| !known.over)
+        };
         self.memory
             .ordered
-            .retain(|(_, worker, session), _| current(worker, *session));
+            .retain(|(attempt, worker, session), _| current(worker, *session) && may_act(attempt));
         self.memory
             .cancelled
             .retain(|(_, worker, session), _| current(worker, *session));

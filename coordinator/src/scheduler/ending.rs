@@ -33,9 +33,10 @@ pub(crate) fn plan_stop(world: &World<'_>, facts: &Facts, plan: &mut Plan) {
     let mut wait = false;
     if let Some(attempt) = facts.current().filter(|attempt| !attempt.over) {
         let key = facts.reference(attempt.token);
-        for worker in expected(&facts.graph, attempt).into_keys() {
+        for (worker, placed) in expected(&facts.graph, attempt) {
+            let holds = || leftovers::holds(world, &worker, &key, &placed);
             let until = match world.seen.presence(&worker) {
-                Presence::Present if leftovers::holds(world, &worker, &key) => Moment::MAX,
+                Presence::Present if holds() => Moment::MAX,
                 Presence::Present | Presence::Dead | Presence::Superseded => Moment::ZERO,
                 Presence::Broken { since } => since + BROKEN_GRACE,
                 Presence::Unheard => UNHEARD_GRACE,

@@ -3,7 +3,7 @@
 //! A worker's tasks are wanted only if they belong to the live attempt of a job that is to run, and the
 //! log places them there. All others are cancelled; once the log knows their end, they are forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use regent_state::Command;
@@ -54,19 +54,20 @@ pub(crate) fn title(job: Option<&Job>, attempt: Option<&Attempt>, worker: &Worke
     }
 }
 
-/// Cancels or forgets what one worker holds of an attempt without being wanted to.
+/// Cancels or forgets what one worker holds of an attempt without being wanted to. `placed`: what the
+/// log places there; absent if nobody waits for the end of the tasks.
 pub(crate) fn plan_held(
     world: &World<'_>,
     worker: &WorkerRef,
     seen: &WorkerSeen,
     attempt: AttemptRef,
-    title: Title,
+    placed: Option<&BTreeSet<TaskId>>,
     plan: &mut Plan,
 ) {
-    let tasks = seen.tasks.get(&attempt);
-    if !tasks.is_none_or(all_ended) {
+    let placed_here = placed.cloned().unwrap_or_default();
+    if holds(world, worker, &attempt, &placed_here) {
         plan_cancel(world, worker, seen.session, attempt, plan);
-    } else if title == Title::Unknown {
+    } else if placed.is_none() {
         plan.steps.push(Step::Forget {
             attempts: vec![attempt],
             worker: worker.clone(),
@@ -129,30 +130,34 @@ pub(crate) fn unfenced(world: &World<'_>, graph: &JobGraph, attempt: &Attempt) -
     let key = attempt_ref(attempt);
     let parts = expected(graph, attempt);
     let acting = parts
-        .into_keys()
-        .filter(|worker| match world.seen.presence(worker) {
-            Presence::Present => holds(world, worker, &key),
+        .into_iter()
+        .filter(|(worker, placed)| match world.seen.presence(worker) {
+            Presence::Present => holds(world, worker, &key, placed),
             Presence::Dead => false,
             Presence::Broken { .. } | Presence::Unheard | Presence::Superseded => {
                 !world.seen.cannot_act(worker, world.now, world.lease)
             }
         });
-    acting.collect()
+    acting.map(|(worker, _)| worker).collect()
 }
 
-/// Whether a worker with an open session holds, or was ordered to hold, tasks that have not ended.
-pub(crate) fn holds(world: &World<'_>, worker: &WorkerRef, attempt: &AttemptRef) -> bool {
-    match world.seen.tasks_of(worker, attempt) {
-        Some(tasks) => !all_ended(tasks),
-        None => {
-            // An order of this very session may be on its way; the worker's answer will tell.
-            let session = world.seen.worker(worker).map_or(0, |seen| seen.session);
-            world
-                .memory
-                .ordered
-                .contains_key(&(*attempt, worker.clone(), session))
-        }
+/// Whether a worker with an open session holds tasks that have not ended, or was ordered in that session
+/// to hold `placed` and hasn't said of each that it has ended: a task tells nothing before it runs, and one
+/// that reads a large state may begin long after another of its attempt has failed.
+pub(crate) fn holds(
+    world: &World<'_>,
+    worker: &WorkerRef,
+    attempt: &AttemptRef,
+    placed: &BTreeSet<TaskId>,
+) -> bool {
+    let reported = world.seen.tasks_of(worker, attempt);
+    if !reported.is_none_or(all_ended) {
+        return true;
     }
+    let session = world.seen.worker(worker).map_or(0, |seen| seen.session);
+    let order = (*attempt, worker.clone(), session);
+    let told = |task| reported.is_some_and(|reported| reported.contains_key(task));
+    world.memory.ordered.contains_key(&order) && !placed.iter().all(told)
 }
 
 fn all_ended(tasks: &BTreeMap<TaskId, Phase>) -> bool {

@@ -12,10 +12,11 @@ use super::Scope;
 use super::leftovers;
 use super::plan::{self, Plan};
 use super::slots::{Room, Slots, live_attempts};
+use super::standing::expected;
 use super::world::{Facts, Memory, World};
 use crate::leader::rule::Rule;
 use crate::leader::seen::{Moment, Seen, WorkerSeen};
-use crate::wire::AttemptRef;
+use crate::wire::{AttemptRef, TaskId};
 
 /// The plans of one pass.
 #[derive(Debug, Default)]
@@ -166,9 +167,19 @@ impl<'a> Held<'a> {
             if title == leftovers::Title::Wanted {
                 continue;
             }
+            let awaited = known.filter(|_| title == leftovers::Title::Unwanted);
+            let placed = awaited.map(|attempt| self.placed(attempt));
             let plan = plans.entry(attempt.job).or_default();
-            leftovers::plan_held(self.world, &self.worker, self.seen, *attempt, title, plan);
+            let (world, worker) = (self.world, &self.worker);
+            leftovers::plan_held(world, worker, self.seen, *attempt, placed.as_ref(), plan);
         }
+    }
+
+    /// The tasks that the log places on this worker.
+    fn placed(&self, attempt: &Attempt) -> BTreeSet<TaskId> {
+        let graph = self.machine.graph(attempt.job);
+        let mut by_worker = graph.map_or_else(BTreeMap::new, |graph| expected(graph, attempt));
+        by_worker.remove(&self.worker).unwrap_or_default()
     }
 }
 

@@ -76,6 +76,30 @@ fn an_attempt_is_over_only_when_nobody_can_act_for_it() {
     assert!(!is_over(&seen, &memory, 0));
 }
 
+/// A task that reads a large state says nothing until it runs. Were its attempt over when another of its
+/// tasks has failed, it would begin, and write, after what it writes to was swept.
+#[test]
+fn an_attempt_with_a_task_that_has_said_nothing_yet_is_cancelled_and_not_over() {
+    let mut env = Env::with_job(graph(1, SinkKind::ExactlyOnce));
+    let attempt = env.deploy(&[tm(1, 1)]);
+    let mut seen = crate::testing::seen(&[tm(1, 1)]);
+    let mut memory = Memory::default();
+    memory.ordered.insert((attempt, tm(1, 1), 1), ms(0));
+    let out = TaskId::new("out", 0);
+    report_task(&mut seen, &tm(1, 1), attempt, out, failed("task", 0));
+    let Step::Propose(failure) = planned(&env, &seen, &memory, ms(0)).steps.remove(0) else {
+        panic!()
+    };
+    env.leader(failure);
+    let is_over = |seen: &Seen| steps(&env, seen, &memory, ms(0)).contains(&over(attempt));
+    assert!(!is_over(&seen));
+    let cancel = format!("cancel {} on tm-1#1", attempt.token);
+    assert_eq!(worker_steps(&env, &seen, &memory, ms(0)), [cancel]);
+    report(&mut seen, &env, &tm(1, 1), attempt, 0, &Phase::Canceled);
+    assert!(is_over(&seen));
+    assert!(worker_steps(&env, &seen, &memory, ms(0)).is_empty());
+}
+
 #[test]
 fn ended_tasks_are_forgotten_only_once_the_log_knows() {
     let (mut env, attempt, mut seen) = running(SinkKind::Blackhole);
