@@ -19,6 +19,7 @@ use crate::api::documents::{Live, slots};
 use crate::leader::seen::{Moment, Phase, Presence};
 use crate::scheduler::slots::{Slots, attempt_ref};
 use crate::scheduler::standing::{BROKEN_GRACE, UNHEARD_GRACE, expected};
+use crate::wire::TaskId;
 use words::{join, plural, span};
 
 /// What is known when a job is to be explained.
@@ -264,12 +265,35 @@ fn deploying(known: &Known<'_>) -> Cause {
     let number = known.job.attempt;
     let text = match silent_workers(known) {
         Some(silent) => format!("attempt {number} is being deployed, and {silent}"),
-        None => {
-            format!("attempt {number} is being deployed: its tasks start, or restore their state")
-        }
+        None => format!(
+            "attempt {number} is being deployed: {} start, or restore their state",
+            starting(known).unwrap_or_else(|| "its tasks".to_owned())
+        ),
     };
     Cause::new("deploying", text)
         .remedy("wait; if it takes minutes, see the logs of its workers: regent job show")
+}
+
+/// Tasks of the current attempt that don't run yet, a few by name, with where they are.
+fn starting(known: &Known<'_>) -> Option<String> {
+    const NAMED: usize = 3;
+    let (live, graph) = known.live.zip(known.graph())?;
+    let attempt = known.attempt()?;
+    let key = attempt_ref(attempt);
+    let mut names = Vec::new();
+    for (worker, tasks) in expected(graph, attempt) {
+        let told = live.seen.tasks_of(&worker, &key);
+        let starts = |task: &TaskId| {
+            let phase = told.and_then(|told| told.get(task));
+            matches!(phase, None | Some(Phase::Deploying))
+        };
+        let tasks = tasks.into_iter().filter(starts);
+        names.extend(tasks.map(|t| format!("{}/{} on {}", t.vertex, t.subtask, worker.worker)));
+    }
+    let more = names.len().saturating_sub(NAMED);
+    let rest = (more > 0).then(|| format!("{more} more"));
+    let named = names.into_iter().take(NAMED).chain(rest);
+    Some(join(named)).filter(|names| !names.is_empty())
 }
 
 /// Workers of the current attempt that have no session, with how long they are waited for.

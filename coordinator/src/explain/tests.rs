@@ -162,6 +162,32 @@ fn a_deployment_names_the_worker_that_is_silent() {
 }
 
 #[test]
+fn a_deployment_names_the_tasks_that_still_start() {
+    let mut env = Env::with_job(graph(2, SinkKind::Blackhole));
+    let attempt = env.deploy(&[tm(1, 1), tm(2, 1)]);
+    let mut seen = seen(&[tm(1, 1), tm(2, 1)]);
+    report(&mut seen, &env, &tm(1, 1), attempt, 0, &Phase::Running);
+    let told = |seen: &Seen| explained(&env, Some(&live(seen.clone(), ms(5_000))));
+    let two = "numbers/1 on tm-2, out/1 on tm-2 start";
+    first(&told(&seen), "deploying", two, Some("job show"));
+    let (out, phase) = (TaskId::new("out", 1), Phase::Deploying);
+    report_task(&mut seen, &tm(2, 1), attempt, out, phase);
+    report_task(
+        &mut seen,
+        &tm(2, 1),
+        attempt,
+        TaskId::new("numbers", 1),
+        Phase::Running,
+    );
+    first(
+        &told(&seen),
+        "deploying",
+        "deployed: out/1 on tm-2 start",
+        Some("job show"),
+    );
+}
+
+#[test]
 fn a_running_job_runs_and_failing_checkpoints_are_told() {
     let mut env = Env::with_job(graph(1, SinkKind::Blackhole));
     let attempt = env.run(&[tm(1, 1)]);

@@ -236,6 +236,12 @@ impl Driver {
             self.follow_ups
                 .push_back(Input::Engine(EngineEvent::Task(report)));
         }
+        for report in self.parts.engine.newly_slow() {
+            let task = report.task.as_ref().map(ToString::to_string);
+            tracing::info!(task, "task_still_starts");
+            self.follow_ups
+                .push_back(Input::Engine(EngineEvent::Task(report)));
+        }
         self.send(Report::Heartbeat(Heartbeat { sequence, metrics }));
     }
 

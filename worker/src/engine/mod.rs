@@ -382,6 +382,18 @@ impl Engine {
         reports
     }
 
+    /// Tasks that turn out to be slow to start since the last call. That they run, or failed, is told
+    /// without being asked for.
+    #[must_use]
+    pub fn newly_slow(&self) -> Vec<TaskReport> {
+        let mut reports = Vec::new();
+        for attempt in self.shared.registry.all() {
+            let tasks = attempt.tasks().iter();
+            reports.extend(tasks.filter_map(|task| task.newly_slow(attempt.key())));
+        }
+        reports
+    }
+
     /// How many tasks are stuck now.
     #[must_use]
     pub fn stuck(&self) -> usize {

@@ -138,13 +138,23 @@ struct Stubborn(Gate);
 
 type Gate = Arc<(Mutex<bool>, Condvar)>;
 
+fn pass(gate: &Gate) {
+    let (open, changed) = &**gate;
+    let open = open.lock().unwrap();
+    let _open = changed
+        .wait_timeout_while(open, 2 * PATIENCE, |open| !*open)
+        .unwrap();
+}
+
+fn let_pass(gate: &Gate) {
+    let (open, changed) = &**gate;
+    *open.lock().unwrap() = true;
+    changed.notify_all();
+}
+
 impl Operator for Stubborn {
     fn process(&mut self, _: &Rows<'_>, _: &mut Output<'_>) -> Result<()> {
-        let (open, changed) = &*self.0;
-        let open = open.lock().unwrap();
-        let _open = changed
-            .wait_timeout_while(open, 2 * PATIENCE, |open| !*open)
-            .unwrap();
+        pass(&self.0);
         Ok(())
     }
 }
@@ -224,9 +234,7 @@ async fn a_task_that_does_not_end_is_told_and_its_place_is_not_taken() {
     let late = kit.deploy(&job, 7, None);
     kit.until_running(&late).await;
 
-    let (open, changed) = &*gate;
-    *open.lock().unwrap() = true;
-    changed.notify_all();
+    let_pass(&gate);
     kit.until("the end of the stubborn", |events| {
         let over = events.iter().filter(|event| {
             matches!(event, EngineEvent::Task(r) if r.attempt.as_ref() == Some(&attempt)
@@ -241,4 +249,37 @@ async fn a_task_that_does_not_end_is_told_and_its_place_is_not_taken() {
         assert!(begin.elapsed() < PATIENCE, "{} still stuck", engine.stuck());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_starts_slowly_says_so_once() {
+    let gate = Gate::default();
+    let mut registry = Registry::default();
+    let shared = gate.clone();
+    registry.operator("stubborn", move |_: &mut Setup| {
+        pass(&shared);
+        Ok(Stubborn(shared.clone()))
+    });
+    let kit = Kit::limited(1, registry, (64 << 20, PATIENCE)).await;
+    let attempt = kit.deploy(&stubborn(1), 5, None);
+    let engine = kit.engine(0);
+    assert!(engine.newly_slow().is_empty(), "it has only begun");
+    let begin = std::time::Instant::now();
+    let told = loop {
+        let told = engine.newly_slow();
+        if !told.is_empty() {
+            break told;
+        }
+        assert!(begin.elapsed() < PATIENCE, "never told");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let [report] = told.as_slice() else {
+        panic!("the others run: {told:?}")
+    };
+    assert_eq!(report.task.as_ref().unwrap().vertex, "stubborn");
+    assert_eq!(report.phase(), TaskPhase::Deploying);
+    assert!(engine.newly_slow().is_empty(), "told once");
+    let_pass(&gate);
+    kit.until_running(&attempt).await;
+    engine.cancel(&attempt);
 }

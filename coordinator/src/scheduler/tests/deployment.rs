@@ -22,6 +22,10 @@ fn orders_go_out_only_after_the_entry_and_once_per_session() {
     memory.ordered.insert((attempt, tm(2, 1), 9), ms(1));
     let late = steps(&env, &seen, &memory, ms(60_001));
     assert!(late[0].contains("did not take the deployment"), "{late:?}");
+    // One that says that its tasks still start is not: what they wait for has limits of its own.
+    report(&mut seen, &env, &tm(1, 1), attempt, 0, &Phase::Deploying);
+    report(&mut seen, &env, &tm(2, 1), attempt, 1, &Phase::Deploying);
+    assert!(steps(&env, &seen, &memory, ms(600_000)).is_empty());
 }
 
 #[test]

@@ -17,6 +17,9 @@ use crate::engine::meter::{Meter, Seen};
 /// Commands that wait while a task is busy.
 pub(crate) const COMMANDS_MAX: usize = 256;
 
+/// A task that prepares for so long tells that it does: its leader would else think that it was never begun.
+const SLOW_START: Duration = Duration::from_secs(5);
+
 /// What a task is told. The order of a trigger lies with the attempt's orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -133,7 +136,9 @@ pub(crate) struct TaskHandle {
     pub(crate) memory: Arc<TaskMemory>,
     /// Cancelled when the task is over and has reported it.
     pub(crate) ended: CancellationToken,
+    made: Instant,
     seen: Mutex<Seen>,
+    told_slow: AtomicBool,
     told_stuck: AtomicBool,
 }
 
@@ -149,7 +154,9 @@ impl TaskHandle {
             meter: Arc::default(),
             memory,
             ended: CancellationToken::new(),
+            made: Instant::now(),
             seen: Mutex::default(),
+            told_slow: AtomicBool::new(false),
             told_stuck: AtomicBool::new(false),
         };
         (handle, receiver)
@@ -198,6 +205,15 @@ impl TaskHandle {
     pub(crate) fn newly_stuck(&self, attempt: &AttemptKey, within: Duration) -> Option<TaskReport> {
         let newly = self.is_stuck(within) && !self.told_stuck.swap(true, Ordering::Relaxed);
         newly.then(|| self.report(attempt, within))
+    }
+
+    /// The report of a task that turns out to start slowly: it restores much, or waits for what it reads.
+    pub(crate) fn newly_slow(&self, attempt: &AttemptKey) -> Option<TaskReport> {
+        let slow = self.status.phase() == TaskPhase::Deploying && self.made.elapsed() >= SLOW_START;
+        let newly = slow && !self.told_slow.swap(true, Ordering::Relaxed);
+        let report = newly.then(|| self.status.report(attempt, &self.id))?;
+        // It may have begun to run in between, and said so.
+        (report.phase() == TaskPhase::Deploying).then_some(report)
     }
 
     pub(crate) fn metrics(&self, attempt: &AttemptKey) -> TaskMetrics {
