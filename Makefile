@@ -37,6 +37,7 @@ demo:
 # other features for a dependency, and with that build everything above it twice.
 test:
 	REGENT_BIN="$(TARGET)/ci/regent" cargo test --profile ci $(LOCKED) --workspace --no-fail-fast 2>&1 | $(SUMMARY)
+	@echo "not among them: make test-s3 and make test-kafka, whose clients and servers take many minutes to build"
 
 # Kept apart from `test`: the S3 client and its TLS take minutes to build. In a target directory of its
 # own, so that the binary without S3 stays what the other tests run.

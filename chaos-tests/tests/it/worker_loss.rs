@@ -78,6 +78,16 @@ fn one_loss(cluster: &Cluster, job: &mut Job<'_>, round: u64) -> Duration {
     });
     let shown = job.look();
     assert_eq!(shown["attempt"], round + 1, "{shown}");
+    assert_blamed(&shown, &worker, pid);
     assert_ne!(cluster.wait_for_new_pid(&worker, pid), pid);
     running.saturating_sub(killed_at)
+}
+
+/// The last failure told is of the worker that was killed, not of the one that noticed.
+fn assert_blamed(shown: &serde_json::Value, worker: &str, pid: u32) {
+    let failures = shown["failures"].as_array().expect("failures");
+    let last = failures.last().expect("a failure");
+    assert_eq!(last["worker"], worker, "process {pid} was killed: {last}");
+    let cause = last["cause"].as_str().expect("a cause");
+    assert!(cause.starts_with(&format!("worker {worker}#")), "{cause}");
 }

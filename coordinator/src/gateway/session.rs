@@ -97,10 +97,13 @@ async fn serve(rule: Arc<Rule>, key: SessionKey, mut reports: Streaming<v1::Work
             })) => report,
             Some(Ok(v1::WorkerMessage { message: None })) => continue,
             Some(Err(status)) => {
-                tracing::debug!(worker = %key.worker, %status, "session broke");
+                tracing::info!(worker = %key.worker, %status, "session broke");
                 break;
             }
-            None => break,
+            None => {
+                tracing::info!(worker = %key.worker, "session ended");
+                break;
+            }
         };
         rule.hub.heard(&key);
         let go_on = match report {

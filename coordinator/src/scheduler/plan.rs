@@ -217,18 +217,20 @@ fn task_failed(facts: &Facts, attempt: &Attempt, failure: &TaskFailure) -> Comma
     let kind = match failure.kind.as_str() {
         "channel" => FailureKind::ChannelBroken,
         // A slot is lost, and the job can't help it.
-        "lease" | "stuck" => FailureKind::WorkerLost,
+        "lease" | "stuck" | "worker" => FailureKind::WorkerLost,
         "unrecoverable" => FailureKind::Unrecoverable,
         _ => FailureKind::TaskFailure,
     };
+    // The task that noticed that a worker is gone is only a witness.
+    let task = Some(&failure.task).filter(|_| failure.kind != "worker");
     Command::AttemptFailed(AttemptFailed {
         job: facts.job.id,
         token: attempt.token,
         cause: failure.cause.clone(),
         kind,
         worker: Some(failure.worker.clone()),
-        vertex: Some(failure.task.vertex.clone()),
-        subtask: Some(failure.task.subtask),
+        vertex: task.map(|task| task.vertex.clone()),
+        subtask: task.map(|task| task.subtask),
         jitter_permille: 0,
     })
 }

@@ -191,12 +191,37 @@ fn deploying_after_takeover(world: &World<'_>) -> Standing {
 }
 
 fn shadow_or_failure(world: &World<'_>, tally: &Tally, failure: &TaskFailure) -> Standing {
-    let may_be_shadow = failure.kind == "channel" && tally.silent.is_empty();
+    if failure.kind != "channel" {
+        return Standing::Failed(failure.clone());
+    }
+    if let Some(lost) = tally.silent.first() {
+        return Standing::Failed(behind(world, lost, failure));
+    }
     let until = failure.at + SHADOW_GRACE;
-    if may_be_shadow && world.now < until {
+    if world.now < until {
         return Standing::Waiting { until };
     }
     Standing::Failed(failure.clone())
+}
+
+/// A channel broke because this worker is gone: who reports it is not to blame.
+fn behind(world: &World<'_>, lost: &WorkerRef, failure: &TaskFailure) -> TaskFailure {
+    let (fate, reporter) = (fate(world, lost), &failure.worker.worker);
+    TaskFailure {
+        worker: lost.clone(),
+        cause: format!("worker {lost} {fate}; {reporter}: {}", failure.cause),
+        kind: "worker".to_owned(),
+        ..failure.clone()
+    }
+}
+
+fn fate(world: &World<'_>, worker: &WorkerRef) -> &'static str {
+    match world.seen.presence(worker) {
+        Presence::Dead => "died",
+        Presence::Superseded => "was started again",
+        Presence::Broken { .. } => "is silent",
+        Presence::Unheard | Presence::Present => "did not come back after the leader changed",
+    }
 }
 
 /// When this silent worker's tasks count as lost.
@@ -221,13 +246,8 @@ fn silent(world: &World<'_>, attempt: &Attempt, tally: &Tally) -> Standing {
             until: until.unwrap_or(UNHEARD_GRACE),
         };
     };
-    let how = match world.seen.presence(first) {
-        Presence::Dead => "died",
-        Presence::Superseded => "was started again",
-        Presence::Broken { .. } => "is silent",
-        Presence::Unheard | Presence::Present => "did not come back after the leader changed",
-    };
-    let cause = format!("worker {first} {how} (attempt {})", attempt.number);
+    let fate = fate(world, first);
+    let cause = format!("worker {first} {fate} (attempt {})", attempt.number);
     Standing::Incomplete { lost, cause }
 }
 

@@ -32,7 +32,7 @@ fn a_broken_channel_waits_for_the_failure_behind_it() {
         failed("task", 200),
     );
     assert!(job_steps(&env, &seen, ms(200))[0].contains("task failure"));
-    // With a worker gone the cause is known.
+    // With a worker gone the cause is known: that worker, not the one that tells of it.
     let (env, attempt, mut seen) = running(SinkKind::Blackhole);
     report_task(
         &mut seen,
@@ -42,7 +42,20 @@ fn a_broken_channel_waits_for_the_failure_behind_it() {
         failed("channel", 100),
     );
     seen.broke("tm-2", 2, ms(100));
-    assert!(job_steps(&env, &seen, ms(100))[0].contains("channel broken"));
+    let blamed = |seen: &Seen| {
+        let plan = planned(&env, seen, &Memory::default(), ms(100));
+        let Some(Step::Propose(Command::AttemptFailed(failed))) = plan.steps.first().cloned()
+        else {
+            panic!("{plan:?}")
+        };
+        failed
+    };
+    let failure = blamed(&seen);
+    assert_eq!(failure.kind, FailureKind::WorkerLost);
+    assert_eq!((failure.worker, failure.vertex), (Some(tm(2, 1)), None));
+    assert_eq!(failure.cause, "worker tm-2#1 is silent; tm-1: boom");
+    seen.died(tm(2, 1), ms(100));
+    assert_eq!(blamed(&seen).cause, "worker tm-2#1 died; tm-1: boom");
 }
 
 #[test]
