@@ -33,10 +33,14 @@ help:
 demo:
 	cargo run --release $(LOCKED) -- demo
 
+# Process tests mostly wait, so two cores bear three of them.
+THREADS := $(shell cores=$$(nproc); echo $$(( cores > 3 ? cores : 3 )))
+
 # The workspace's tests build the program too, before any of them runs. Building it alone first would choose
 # other features for a dependency, and with that build everything above it twice.
 test:
-	REGENT_BIN="$(TARGET)/ci/regent" cargo test --profile ci $(LOCKED) --workspace --no-fail-fast 2>&1 | $(SUMMARY)
+	REGENT_BIN="$(TARGET)/ci/regent" RUST_TEST_THREADS="$(THREADS)" \
+	  cargo test --profile ci $(LOCKED) --workspace --no-fail-fast 2>&1 | $(SUMMARY)
 	@echo "not among them: make test-s3 and make test-kafka, whose clients and servers take many minutes to build"
 
 # Kept apart from `test`: the S3 client and its TLS take minutes to build. In a target directory of its

@@ -5,6 +5,7 @@
 
 mod death;
 mod directory;
+mod environment;
 mod form;
 mod manifest;
 mod plan;

@@ -4,6 +4,7 @@
 //! they. Each is in a process group of its own, so that Ctrl-C reaches the supervisor alone and the order
 //! of stopping is its.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::death;
+use super::environment;
 use super::manifest::ManifestFile;
 use super::plan::{Plan, Process};
 use crate::output;
@@ -27,9 +29,6 @@ use crate::settings::Role;
 const RESTART_DELAY: Duration = Duration::from_secs(2);
 /// What each step of stopping may take; three steps stay below the 15 s that were promised.
 const STOP_STEP: Duration = Duration::from_secs(4);
-
-/// How many arenas glibc's allocator makes.
-const ARENAS: &str = "MALLOC_ARENA_MAX";
 
 /// How far stopping has come. Later steps include the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +52,8 @@ pub(super) struct Supervisor {
 struct Ward {
     process: Process,
     manifest: Arc<ManifestFile>,
+    /// Variables that it is started without.
+    without: Vec<OsString>,
     /// Whom deaths of workers are reported to.
     endpoints: Arc<Vec<String>>,
     restart: bool,
@@ -74,6 +75,7 @@ impl Supervisor {
             let ward = Ward {
                 process: process.clone(),
                 manifest: Arc::clone(&manifest),
+                without: environment::without(plan, process.role, std::env::vars_os()),
                 endpoints: Arc::clone(&endpoints),
                 restart,
                 step: receiver.clone(),
@@ -111,7 +113,7 @@ async fn drain(children: &mut JoinSet<()>) {
 /// Runs one process until it is to stop, or has ended and isn't to be started again.
 async fn look_after(mut ward: Ward) {
     loop {
-        match spawn(&ward.process) {
+        match spawn(&ward.process, &ward.without) {
             Ok((child, pipe)) => {
                 let name = ward.process.name.clone();
                 ward.manifest.set(&name, child.id());
@@ -192,8 +194,12 @@ impl Ward {
     }
 }
 
-/// Starts the process. Its stdin ends when the answered pipe is dropped or this process is gone.
-fn spawn(process: &Process) -> std::io::Result<(Child, tokio::process::ChildStdin)> {
+/// Starts the process, without some variables of this one's environment. Its stdin ends when the answered
+/// pipe is dropped or this process is gone.
+fn spawn(
+    process: &Process,
+    without: &[OsString],
+) -> std::io::Result<(Child, tokio::process::ChildStdin)> {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -202,10 +208,15 @@ fn spawn(process: &Process) -> std::io::Result<(Child, tokio::process::ChildStdi
         .command
         .split_first()
         .ok_or_else(|| std::io::Error::other("no command"))?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .arg("--parent-pipe")
-        .envs(environment(process.role))
+        .envs(environment::more(process.role));
+    for variable in without {
+        command.env_remove(variable);
+    }
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -217,14 +228,6 @@ fn spawn(process: &Process) -> std::io::Result<(Child, tokio::process::ChildStdi
         .take()
         .ok_or_else(|| std::io::Error::other("no pipe to the child"))?;
     Ok((child, pipe))
-}
-
-/// What a process of that role is started with besides this one's own environment. A JobManager's many
-/// threads would each hold memory back that is free; two arenas are a tenth less in all, and no slower. The
-/// units in `deploy/` say the same.
-fn environment(role: Role) -> Option<(&'static str, &'static str)> {
-    let unsaid = std::env::var_os(ARENAS).is_none();
-    (role == Role::JobManager && unsaid).then_some((ARENAS, "2"))
 }
 
 fn signal(child: &Child, signal: Signal) {
