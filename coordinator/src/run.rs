@@ -172,11 +172,10 @@ impl JobManager {
     /// While it is under way writes wait, and go to the winner. If nobody can take over, the others elect.
     async fn hand_over(&self) {
         let status = self.node.replica.status();
-        let leads = status.role == Role::Leader;
-        let Some(to) = status.successor().filter(|_| leads) else {
+        if status.role != Role::Leader || status.voters.len() < 2 {
             return;
-        };
-        let moving = self.node.replica.transfer_leader(to);
+        }
+        let moving = self.node.replica.hand_over();
         match tokio::time::timeout(HAND_OVER_LIMIT, moving).await {
             Ok(Ok(moved)) => tracing::info!(to = moved.to, took = ?moved.took, "handed over"),
             Ok(Err(error)) => tracing::warn!(%error, "not handed over"),

@@ -17,7 +17,7 @@
 //! | noticing that replicas or their clocks disagree | `agreement`, `clocks` |
 //! | when each step of a takeover happened | `takeover` |
 //! | entries of the log and the state as it was | [`past`] |
-//! | handing leadership over, noticing a death early | `transfer`, `failover`, `watching` |
+//! | handing leadership over, noticing a death early | `transfer`, `turn`, `failover`, `watching` |
 //! | noticing that nothing moves | `watchdog` |
 
 mod agreement;
@@ -57,6 +57,7 @@ pub mod status;
 mod suite;
 mod takeover;
 pub mod transfer;
+mod turn;
 pub mod types;
 pub mod view;
 mod watchdog;

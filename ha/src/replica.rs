@@ -30,7 +30,7 @@ use crate::shared::{Phase, Shared};
 use crate::snapshot::Snapshots;
 use crate::startup;
 use crate::status::{self, Status};
-use crate::transfer::{Transfer, Transferred};
+use crate::transfer::{To, Transfer, Transferred};
 use crate::types::{Member, NodeId};
 use crate::view::{View, Views};
 use crate::watchdog::Watchdog;
@@ -313,9 +313,21 @@ impl Replica {
         }
     }
 
-    /// Hands leadership to a reachable voter that holds everything flushed here; waits until it leads.
+    /// Hands leadership to a reachable voter that holds everything flushed here; waits until it leads. The same
+    /// again meanwhile gets the same answer; dropping the wait doesn't break it off.
     pub async fn transfer_leader(&self, to: NodeId) -> Result<Transferred, TransferError> {
-        self.parts.transfer.run(to).await
+        self.parts.transfer.run(To::Node(to)).await
+    }
+
+    /// The same, to whichever voter can take over: of those heard from lately the one that holds most, and the
+    /// next one if that can't.
+    pub async fn hand_over(&self) -> Result<Transferred, TransferError> {
+        self.parts.transfer.run(To::Anybody).await
+    }
+
+    /// The voters that leadership could be handed to now, the best first. Empty unless this replica leads.
+    pub fn successors(&self) -> Vec<NodeId> {
+        self.parts.transfer.successors()
     }
 
     /// The members and how they do; complete on the leader only.

@@ -175,19 +175,6 @@ pub(crate) fn status(
     }
 }
 
-impl Status {
-    /// The other voter that holds most of this leader's log.
-    pub fn successor(&self) -> Option<NodeId> {
-        let voters = self
-            .peers
-            .iter()
-            .filter(|peer| self.voters.contains(&peer.node_id));
-        voters
-            .max_by_key(|peer| peer.matched_index)
-            .map(|peer| peer.node_id)
-    }
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -47,6 +47,39 @@ fn writes_go_on_while_leadership_is_handed_over() {
     assert_unharmed(&cluster, &client);
 }
 
+/// The frozen one is what the leader would have picked: of equal logs, the one with the highest number. Naming it is
+/// refused with the true cause, and leaves nothing behind: the next handover is made, past the frozen one.
+#[test]
+fn a_frozen_follower_is_not_handed_to() {
+    let mut phases = Phases::of("handover_frozen");
+    let cluster = Cluster::start(Options::default());
+    let (client, job) = (Client::of(&cluster), finished_job(&cluster));
+    cluster.wait_until_caught_up(0);
+    let leader = cluster.wait_for_leader();
+    let names = cluster.manifest().names("jobmanager");
+    let frozen = names.iter().rfind(|name| **name != leader);
+    let frozen = frozen.expect("three replicas");
+    let number = client.status(frozen).expect("it answers").node_id;
+    cluster.freeze(frozen);
+    let outcome = cluster.cli(&["leader", "transfer", "--to", frozen]);
+    let why = outcome.refused(5);
+    assert!(why.contains("can't be reached"), "{outcome}");
+    assert!(why.contains("regent leader transfer"), "{outcome}");
+    phases.done("refused");
+
+    let leader = cluster.wait_for_leader();
+    let base = client.status(&leader).expect("it answers");
+    let write = client.write(&leader, &job, &base, WRITE_WITHIN);
+    let _accepted = write.accepted();
+    let moved = cluster.json(&["leader", "transfer"]);
+    assert_ne!(moved["to"], number, "{moved}");
+    assert_ne!(moved["to"], moved["from"], "{moved}");
+    phases.done("handed over past it");
+    cluster.signal(frozen, Signal::SIGCONT);
+    cluster.wait_until_caught_up(0);
+    assert_unharmed(&cluster, &client);
+}
+
 /// Of each handover: the longest that one write took, and the usual.
 #[derive(Default)]
 struct Waits {

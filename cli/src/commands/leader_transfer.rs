@@ -17,7 +17,7 @@ use crate::output;
 /// The options of `leader transfer`.
 #[derive(Debug, Args)]
 pub(super) struct TransferArgs {
-    /// Number or name of the replica that is to lead [default: the one that holds most of the log]
+    /// Number or name of the replica that is to lead [default: of those that answer, the one that holds most of the log]
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
     /// Only if the first of --endpoints leads; for hooks that run before a replica is stopped

@@ -24,7 +24,8 @@ use super::authorise::{actor, authorise_change};
 use super::rehearse::rehearse;
 use super::wait::{self, Guide, Server};
 use super::{
-    deadline, document, errors, left_ms, members, read, refs, savepoints, snapshot, submit, workers,
+    deadline, document, errors, left_ms, members, read, refs, savepoints, snapshot, submit,
+    transfer, workers,
 };
 use crate::leader::rule::Rule;
 use crate::node::Node;
@@ -214,7 +215,7 @@ impl Asked<'_> {
             Change::CancelJob(asked) => self.cancel(&asked.job).await,
             Change::StopJob(asked) => self.stop(asked).await,
             Change::Savepoint(asked) => self.savepoint(asked).await,
-            Change::TransferLeader(asked) => self.transfer(asked.to).await,
+            Change::TransferLeader(asked) => transfer::transfer(self, asked.to).await,
             Change::CleanupRetry(asked) => {
                 let job = refs::resolve_owner(&self.rule.view().machine, &asked.job)?;
                 let command = Command::RetryCleanup(RetryCleanup { job });
@@ -403,53 +404,6 @@ impl Asked<'_> {
             job_id: job.to_string(),
             state: found.state.to_string(),
             path: path(found),
-        })
-    }
-
-    async fn transfer(&self, to: u64) -> Result<v1::Document, ApiError> {
-        let status = self.node.replica.status();
-        let to = match to {
-            0 => status
-                .successor()
-                .ok_or_else(|| ApiError::new(ErrorKind::Refused, "no other voter can take over"))?,
-            node => node,
-        };
-        if !status.voters.contains(&to) {
-            let message = format!("node {to} has no vote, so it can't lead");
-            return Err(ApiError::new(ErrorKind::Refused, message));
-        }
-        // Also the answer to one whose first answer was lost.
-        if to == status.node_id {
-            return document(&view::Transferred {
-                from: to,
-                to,
-                term: Some(status.term),
-                took_ms: Some(0),
-            });
-        }
-        if self.request.dry_run {
-            let (from, term, took_ms) = (status.node_id, None, None);
-            return document(&view::Transferred {
-                from,
-                to,
-                term,
-                took_ms,
-            });
-        }
-        let moved = self.node.replica.transfer_leader(to).await;
-        let moved = moved.map_err(|error| {
-            let kind = match &error {
-                regent_ha::TransferError::NotLeader { .. } => ErrorKind::NoLeader,
-                regent_ha::TransferError::Refused(_) => ErrorKind::Refused,
-                regent_ha::TransferError::Failed(_) => ErrorKind::Failed,
-            };
-            ApiError::new(kind, error.to_string())
-        })?;
-        document(&view::Transferred {
-            from: moved.from,
-            to: moved.to,
-            term: Some(moved.term),
-            took_ms: u64::try_from(moved.took.as_millis()).ok(),
         })
     }
 }

@@ -19,6 +19,7 @@ mod savepoints;
 mod snapshot;
 mod status;
 mod submit;
+mod transfer;
 mod wait;
 mod workers;
 

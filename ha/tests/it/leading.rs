@@ -196,10 +196,74 @@ async fn a_follower_that_is_away_is_not_handed_to() {
     let Err(TransferError::Refused(why)) = refused else {
         panic!("{refused:?}");
     };
-    assert!(why.contains(&format!("node {away}")), "{why}");
+    assert!(
+        why.contains(&format!("node {away} can't be reached")),
+        "{why}"
+    );
+    assert!(why.contains("regent leader transfer"), "{why}");
     // It still leads, in the same reign, and takes writes.
     cluster.write(1).await;
     assert_eq!(cluster.leader().await, (leader, reign));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handover_whose_caller_goes_away_ends_and_leaves_nothing_behind() {
+    let cluster = Cluster::formed(3).await;
+    let (leader, _) = cluster.leader().await;
+    let to = cluster.follower().await;
+    let replica = cluster.replica(leader);
+    let mut asked = Box::pin(replica.transfer_leader(to));
+    assert!(futures::poll!(&mut asked).is_pending(), "it takes a moment");
+    drop(asked);
+    eventually("the handover's end", || async {
+        (cluster.leader().await.0 == to).then_some(())
+    })
+    .await;
+    cluster.write(1).await;
+    // Back to the one whose caller went away: it takes writes and hands over again.
+    cluster.at_rest().await;
+    let back = cluster.replica(to).transfer_leader(leader).await.unwrap();
+    assert_eq!(back.to, leader);
+    eventually("the first one's reign", || async {
+        (cluster.leader().await.0 == leader).then_some(())
+    })
+    .await;
+    cluster.write(2).await;
+    let again = replica.hand_over().await.unwrap();
+    assert_eq!(again.from, leader);
+    assert_ne!(again.to, leader);
+    cluster.write(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_request_meanwhile_gets_the_same_answer() {
+    let cluster = Cluster::formed(3).await;
+    let (leader, _) = cluster.leader().await;
+    let to = cluster.follower().await;
+    let replica = cluster.replica(leader);
+    let (first, second, third) = tokio::join!(
+        biased;
+        replica.transfer_leader(to),
+        replica.transfer_leader(to),
+        replica.hand_over(),
+    );
+    let first = first.unwrap();
+    assert_eq!(first.to, to);
+    assert_eq!((second, third), (Ok(first.clone()), Ok(first)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_goes_to_who_answers() {
+    let mut cluster = Cluster::formed(3).await;
+    let (leader, _) = cluster.leader().await;
+    cluster.at_rest().await;
+    // Equal logs: the highest number would be first.
+    let dead = cluster.ids().into_iter().rfind(|id| *id != leader);
+    let dead = dead.unwrap();
+    cluster.kill(dead);
+    let moved = cluster.replica(leader).hand_over().await.unwrap();
+    assert!(moved.to != dead && moved.to != leader, "{moved:?}");
+    cluster.write(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
