@@ -1,10 +1,9 @@
 //! A `regent local` of one test: started on free ports in its own directory, asked and hurt from
 //! outside, and gone when it is dropped, whatever happened.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::command::{self, NO_MAJORITY, Outcome, kill, regent, run, wait_for};
+use crate::command::{self, NO_MAJORITY, Outcome, kill, lines_of, regent, run, wait_for};
 use crate::logs::tail;
 use crate::manifest::{Entry, Manifest};
 use crate::wait::{poll, wait_until};
@@ -140,7 +139,7 @@ impl Cluster {
     pub fn start_again(&mut self) {
         let mut local = self.local_command();
         let mut child = local.spawn().expect("the binary can be started");
-        let lines = lines_of(&mut child);
+        let lines = lines_of(child.stdout.take().expect("it is piped"));
         let first = lines.recv_timeout(READY_WITHIN);
         self.local = Some(child);
         self.stdout = Some(lines);
@@ -238,22 +237,33 @@ impl Cluster {
     /// The same with its own time-out, and a limit for the whole run.
     #[must_use]
     pub fn cli_within(&self, arguments: &[&str], timeout: &str, limit: Duration) -> Outcome {
+        run(self.asking(arguments, timeout), limit)
+    }
+
+    fn asking(&self, arguments: &[&str], timeout: &str) -> Command {
         let mut command = self.regent();
         command.arg("--dir").arg(self.dir());
+        let common = ["-o", "json", "--timeout", timeout];
+        command.args(common).args(arguments);
         command
-            .args(["-o", "json", "--timeout", timeout])
-            .args(arguments);
-        run(command, limit)
     }
 
     /// The same beside the test: for commands that are answered only after something else happened.
     #[must_use]
     pub fn cli_beside(&self, arguments: &[&str]) -> JoinHandle<Outcome> {
-        let mut command = regent(self.home());
-        command.arg("--dir").arg(self.dir());
-        command.args(["-o", "json", "--timeout", PATIENT_TIMEOUT]);
-        command.args(arguments);
-        std::thread::spawn(move || run(command, PATIENT_WITHIN))
+        self.cli_beside_within(arguments, PATIENT_TIMEOUT, PATIENT_WITHIN)
+    }
+
+    /// The same with its own time-out and limit.
+    #[must_use]
+    pub fn cli_beside_within(
+        &self,
+        arguments: &[&str],
+        timeout: &str,
+        limit: Duration,
+    ) -> JoinHandle<Outcome> {
+        let command = self.asking(arguments, timeout);
+        std::thread::spawn(move || run(command, limit))
     }
 
     /// The document that a command prints.
@@ -469,21 +479,6 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-/// Lines of a child's stdout, as they come.
-fn lines_of(child: &mut Child) -> Receiver<String> {
-    let (sender, lines) = channel();
-    if let Some(stdout) = child.stdout.take() {
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    lines
 }
 
 fn drain(lines: &Receiver<String>) -> Vec<String> {

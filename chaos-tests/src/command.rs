@@ -1,9 +1,10 @@
 //! One run of a program with a deadline: its exit code and what it said. A program that doesn't end in
 //! time is killed, and that is a failure.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -166,6 +167,19 @@ pub fn kill(child: &mut Child) {
     // It may have ended by itself; then there is nothing to kill.
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// Lines of a child's stdout or stderr, as they come.
+pub fn lines_of(source: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(source).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 fn line_of(command: &Command) -> String {

@@ -3,9 +3,10 @@
 //! As long as the outcome is unknown the same request is tried again with the same id, which the
 //! machine answers once (`docs/protocol.md` §3); so a client may lose the leader in mid-request.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use regent_ha::{ClientProposal, Member};
+use regent_ha::{ClientProposal, Member, ReadError};
 use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::v1;
 use regent_protocol::v1::change_request::Change;
@@ -66,8 +67,10 @@ pub(crate) async fn change(
                     tag,
                     request: &request,
                     deadline,
+                    proposed: AtomicBool::new(false),
                 };
-                asked.serve(&what).await
+                let served = asked.serve(&what).await;
+                asked.confirmed(&what, served).await
             }
             Server::There(_) if request.forwarded => {
                 return Err(ApiError::new(
@@ -190,6 +193,8 @@ pub(super) struct Asked<'a> {
     pub(super) tag: RequestTag,
     pub(super) request: &'a v1::ChangeRequest,
     pub(super) deadline: Instant,
+    /// Something was handed to the log: the answer to that counts, whatever happens afterwards.
+    pub(super) proposed: AtomicBool,
 }
 
 impl Asked<'_> {
@@ -206,6 +211,35 @@ impl Asked<'_> {
             Some(text) => Err(ApiError::new(ErrorKind::Refused, text)),
             None => Ok(()),
         }
+    }
+
+    /// What this replica answers from what it knows counts only while it leads. Without a majority the answer is
+    /// that, and not what a leader of yesterday would have refused.
+    async fn confirmed(
+        &self,
+        what: &Change,
+        served: Result<v1::Document, ApiError>,
+    ) -> Result<v1::Document, ApiError> {
+        let by_own_knowledge = match &served {
+            // It asks for a majority before it begins; afterwards this replica may lead no more.
+            _ if matches!(what, Change::TransferLeader(_)) => false,
+            Ok(_) => self.request.dry_run,
+            Err(error) => matches!(error.kind, ErrorKind::Failed | ErrorKind::Refused),
+        };
+        if !by_own_knowledge || self.proposed.load(Ordering::Relaxed) {
+            return served;
+        }
+        self.majority().await?;
+        served
+    }
+
+    /// Completes after a majority acknowledged a round begun after this call.
+    pub(super) async fn majority(&self) -> Result<(), ApiError> {
+        let until = self.deadline.checked_sub(ANSWER_RESERVE);
+        let until = until.unwrap_or(self.deadline);
+        let confirmed = timeout_at(until, self.node.replica.confirm_quorum()).await;
+        let confirmed = confirmed.unwrap_or(Err(ReadError::Timeout));
+        confirmed.map_err(|error| errors::not_read(&error))
     }
 
     async fn serve(&self, what: &Change) -> Result<v1::Document, ApiError> {
@@ -253,6 +287,7 @@ impl Asked<'_> {
 
     /// Proposes, and sorts refusals from answers.
     pub(super) async fn propose(&self, command: Command) -> Result<Response, ApiError> {
+        self.proposed.store(true, Ordering::Relaxed);
         let proposal = ClientProposal {
             request: Some(self.tag),
             actor: self.request.actor.clone(),

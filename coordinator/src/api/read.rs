@@ -102,7 +102,10 @@ async fn here(
     let answering = async {
         match query {
             Query::CleanupVerify(_) => document(&verify::verify(node, deadline).await?),
-            Query::MembersPlan(asked) => members::plan(node, rule, asked).await,
+            Query::MembersPlan(asked) => {
+                linearizable(node).await?;
+                members::plan(node, rule, asked).await
+            }
             _ => answer(node, &*linearizable(node).await?, Some(rule), query).await,
         }
     };

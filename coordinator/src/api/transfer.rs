@@ -10,6 +10,12 @@ use super::document;
 
 /// Hands over to that node; 0 stands for whoever can take over.
 pub(super) async fn transfer(asked: &Asked<'_>, to: u64) -> Result<v1::Document, ApiError> {
+    // A leader that is handing over can't confirm any more that it leads: then the same request joins that.
+    if let Err(error) = asked.majority().await
+        && error.kind == ErrorKind::NoQuorum
+    {
+        return Err(error);
+    }
     let replica = &asked.node.replica;
     let status = replica.status();
     if to != 0 && !status.voters.contains(&to) {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use regent_ha::View;
+use regent_ha::{ReadError, View};
 use regent_protocol::error::{ApiError, ErrorKind};
 use regent_protocol::metadata::{
     METADATA_NAME, MetadataPointer, decode_metadata, files, verify_metadata,
@@ -43,6 +43,8 @@ const READ_LIMIT: Duration = Duration::from_secs(10);
 const FOLDER_MAX: usize = 1_000;
 /// Kept back from the client's timeout, so that the answer arrives within it.
 const ANSWER_RESERVE: Duration = Duration::from_millis(300);
+/// A read that has less time than this left says nothing about the majority when it isn't answered.
+const READ_ROOM: Duration = Duration::from_millis(500);
 
 /// Compares store and log on the serving leader, one comparison at a time.
 pub(crate) async fn verify(node: &Node, deadline: Instant) -> Result<Verified, ApiError> {
@@ -73,6 +75,8 @@ type Broken = (Wanted, Option<u64>);
 
 impl Verifier<'_> {
     async fn run(&self) -> Result<Verified, ApiError> {
+        // Without a majority there is nothing to compare with, however long the listing would take.
+        self.confirmed().await?;
         let found = self.list().await?;
         let view = self.state().await?;
         let (known, broken) = self.known(&view.machine).await?;
@@ -84,9 +88,19 @@ impl Verifier<'_> {
         &self.node.objects
     }
 
+    /// The state as a majority confirms it; a majority that doesn't answer in time is told as such.
+    async fn confirmed(&self) -> Result<Arc<View>, ApiError> {
+        let read = timeout_at(self.until, self.node.replica.linearizable()).await;
+        let read = read.unwrap_or(Err(ReadError::Timeout));
+        read.map_err(|error| crate::api::errors::not_read(&error))
+    }
+
+    /// The same, after something that takes long.
     async fn state(&self) -> Result<Arc<View>, ApiError> {
-        let view = self.node.replica.linearizable().await;
-        view.map_err(|error| crate::api::errors::not_read(&error))
+        match self.left() < READ_ROOM {
+            true => Err(too_slow()),
+            false => self.confirmed().await,
+        }
     }
 
     /// Every file at the places that belong to this cluster.
