@@ -6,13 +6,11 @@
 //! Noticing is `watching.rs`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use openraft::raft::TransferLeaderRequest;
-use regent_state::model::FailoverTally;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +20,7 @@ use crate::log::RaftLog;
 use crate::network::Peers;
 use crate::raft::{RaftHandle, now};
 use crate::shared::Shared;
+use crate::tally::{Counters, Deed, FailoverCounts};
 use crate::types::{LogId, Node, NodeId, Vote};
 use crate::wire::{self, proto};
 
@@ -37,59 +36,6 @@ const FIRE_TIMEOUT: Duration = Duration::from_millis(10);
 const LEADER_PATIENCE: Duration = Duration::from_millis(30);
 /// Two replicas with the same pauses would stand against each other for ever.
 const JITTER_MS_MAX: u64 = 20;
-
-/// How often fast failover was tried, and what came of it, since this process started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FailoverCounts {
-    /// Hard signs of the leader's death that this replica acted on.
-    pub tried: u64,
-    /// Times it stood for election because of one.
-    pub fired: u64,
-    /// Deaths after which it stood and somebody else, or nobody yet, won.
-    pub lost: u64,
-    /// Deaths after which it didn't have to stand.
-    pub not_needed: u64,
-}
-
-/// The same, while it is counted.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    tried: AtomicU64,
-    fired: AtomicU64,
-    lost: AtomicU64,
-    not_needed: AtomicU64,
-    /// What the timeline already has.
-    told: Mutex<FailoverTally>,
-}
-
-impl Counters {
-    fn tally(&self) -> FailoverTally {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        FailoverTally {
-            fired: read(&self.fired),
-            lost: read(&self.lost),
-            not_needed: read(&self.not_needed),
-        }
-    }
-
-    /// What happened since the last announcement, and the mark to give to [`Counters::told`] once that is
-    /// in the log: an announcement that fails is repeated with everything.
-    pub(crate) fn untold(&self) -> (FailoverTally, FailoverTally) {
-        let now = self.tally();
-        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = FailoverTally {
-            fired: now.fired.saturating_sub(told.fired),
-            lost: now.lost.saturating_sub(told.lost),
-            not_needed: now.not_needed.saturating_sub(told.not_needed),
-        };
-        (since, now)
-    }
-
-    /// Everything up to `mark` is in the timeline.
-    pub(crate) fn told(&self, mark: FailoverTally) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = mark;
-    }
-}
 
 /// What a replica knows of a peer's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +117,11 @@ fn judge(own: NodeId, voters: &[BTreeSet<NodeId>], witnesses: &[Witness]) -> Ver
     }
 }
 
+/// How long to wait for a leader this time.
+fn patience() -> Duration {
+    LEADER_PATIENCE + Duration::from_millis(rand::random_range(0..=JITTER_MS_MAX))
+}
+
 /// What came of one death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -221,17 +172,7 @@ impl Vigil {
 
     /// How often it acted.
     pub(crate) fn counts(&self) -> FailoverCounts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        FailoverCounts {
-            tried: read(&self.counters.tried),
-            fired: read(&self.counters.fired),
-            lost: read(&self.counters.lost),
-            not_needed: read(&self.counters.not_needed),
-        }
-    }
-
-    fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.counters.total()
     }
 
     fn sign(&self, node_id: NodeId) -> Sign {
@@ -253,6 +194,7 @@ impl Vigil {
         proto::LeaderGoneReply {
             gone,
             last_log_id: last.as_ref().map(wire::log_id_to),
+            stood: self.counters.stood(vote.leader_id),
         }
     }
 
@@ -273,12 +215,13 @@ impl Vigil {
         }
         let begun = Instant::now();
         self.shared.suspect_leader();
-        Self::count(&self.counters.tried);
+        let dead_leader = seen.vote.leader_id;
+        self.counters.note(dead_leader, Deed::Tried);
         let (stood, end) = self.act(seen.vote).await;
         match (stood, end) {
             (true, End::Won) => {}
-            (true, _) => Self::count(&self.counters.lost),
-            (false, _) => Self::count(&self.counters.not_needed),
+            (true, _) => self.counters.note(dead_leader, Deed::Lost),
+            (false, _) => self.counters.note(dead_leader, Deed::NotNeeded),
         }
         let took = begun.elapsed();
         tracing::info!(node_id = own, dead, stood, ?end, ?took, "fast failover");
@@ -292,7 +235,7 @@ impl Vigil {
             }
             match self.rank(dead_vote).await {
                 Verdict::Stand => {
-                    stood |= self.stand().await;
+                    stood |= self.stand(dead_vote).await;
                 }
                 Verdict::LeaveTo(_) | Verdict::TooFew => {}
             }
@@ -316,8 +259,7 @@ impl Vigil {
     }
 
     async fn wait_for_successor(&self, dead_vote: Vote) -> Option<End> {
-        let jitter = Duration::from_millis(rand::random_range(0..=JITTER_MS_MAX));
-        let deadline = Instant::now() + LEADER_PATIENCE + jitter;
+        let deadline = Instant::now() + patience();
         loop {
             let end = self.successor(dead_vote);
             if end.is_some() || Instant::now() >= deadline {
@@ -364,15 +306,19 @@ impl Vigil {
             .await
             .ok()?;
         let last = wire::log_id_from(reply.last_log_id.as_ref()).ok()?;
+        if reply.gone {
+            let dead = dead_vote.leader_id;
+            self.counters.confirmed(dead, node_id, reply.stood);
+        }
         reply.gone.then_some(Witness { last, node_id })
     }
 
     /// Stands for election past the voters' leases, as a successor named by the dead leader would.
-    async fn stand(&self) -> bool {
+    async fn stand(&self, dead_vote: Vote) -> bool {
         let vote = self.raft.with_raft_state(|state| *state.vote_ref()).await;
         let Ok(vote) = vote else { return false };
         self.shared.set_cause("failover");
-        Self::count(&self.counters.fired);
+        self.counters.note(dead_vote.leader_id, Deed::Fired);
         // No log id: with one, openraft waits for a flush under this very vote.
         let request = TransferLeaderRequest::new(vote, self.shared.node_id(), None);
         let fired = timeout(FIRE_TIMEOUT, self.raft.handle_transfer_leader(request)).await;
@@ -396,21 +342,6 @@ mod tests {
     }
 
     #[test]
-    fn what_the_timeline_has_is_not_told_again() {
-        let counters = Counters::default();
-        counters.fired.store(2, Ordering::Relaxed);
-        counters.lost.store(1, Ordering::Relaxed);
-        let (first, _) = counters.untold();
-        assert_eq!((first.fired, first.lost), (2, 1));
-        let (again, mark) = counters.untold();
-        assert_eq!(again, first, "an announcement that failed is repeated");
-        counters.not_needed.store(1, Ordering::Relaxed);
-        counters.told(mark);
-        let (rest, _) = counters.untold();
-        assert_eq!((rest.fired, rest.lost, rest.not_needed), (0, 0, 1));
-    }
-
-    #[test]
     fn only_the_longest_log_stands_and_ties_go_to_the_higher_number() {
         let witnesses = [witness(2, 10), witness(3, 9)];
         assert_eq!(judge(2, &three(), &witnesses), Verdict::Stand);
@@ -418,6 +349,18 @@ mod tests {
         let tied = [witness(2, 10), witness(3, 10)];
         assert_eq!(judge(2, &three(), &tied), Verdict::LeaveTo(3));
         assert_eq!(judge(3, &three(), &tied), Verdict::Stand);
+    }
+
+    #[test]
+    fn two_that_stood_at_once_do_not_go_on_in_step() {
+        let pauses: BTreeSet<Duration> = (0..200).map(|_| patience()).collect();
+        assert!(pauses.len() > 5, "{pauses:?}");
+        let longest = LEADER_PATIENCE + Duration::from_millis(JITTER_MS_MAX);
+        assert!(
+            pauses
+                .iter()
+                .all(|pause| (LEADER_PATIENCE..=longest).contains(pause))
+        );
     }
 
     #[test]

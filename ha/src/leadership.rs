@@ -16,11 +16,11 @@ use regent_state::{Command, Envelope, Response};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::failover::Counters;
 use crate::proposals::{Proposals, Proposed};
 use crate::raft::{RaftHandle, leader_of, member_of};
 use crate::shared::Shared;
 use crate::takeover::Takeover;
+use crate::tally::Counters;
 use crate::types::{LeaderId, Member, TypeConfig};
 use crate::view::Views;
 
@@ -101,7 +101,7 @@ pub(crate) struct Throne {
     pub(crate) published: Arc<watch::Sender<Leadership>>,
     /// The longest election timeout.
     pub(crate) election: Duration,
-    /// What this process did by fast failover, for the timeline.
+    /// What fast failover came to after the last leader's death, for the timeline.
     pub(crate) failover: Arc<Counters>,
     /// True while nothing moves here.
     pub(crate) stalled: watch::Receiver<bool>,
@@ -138,7 +138,12 @@ impl Throne {
                         self.publish(Leadership::Leading(reign));
                     }
                 }
-                None => self.publish(self.following(&seen)),
+                None => {
+                    if seen.vote.committed {
+                        self.failover.led_by(seen.vote.leader_id);
+                    }
+                    self.publish(self.following(&seen));
+                }
             }
             // Looks again without being told: a leader that falls silent changes nothing here.
             let changed = async {
@@ -200,7 +205,9 @@ impl Throne {
     async fn establish(&self, leader_id: LeaderId, leaderless: Duration) -> Option<Reign> {
         let belonging = self.shared.belonging()?;
         let cause = self.cause();
-        let (failover, mark) = self.failover.untold();
+        let last = self.views.borrow().machine.reign().map(|reign| reign.epoch);
+        let last = last.map(|epoch| (epoch.term, epoch.node.0));
+        let failover = self.failover.of_reign_after(last);
         let epoch = Epoch {
             generation: belonging.generation,
             term: leader_id.term,
@@ -218,10 +225,7 @@ impl Throne {
             };
             let envelope = self.envelope(epoch, announcement);
             match self.proposals.write(&envelope, leader_id).await {
-                Ok(proposed) => {
-                    self.failover.told(mark);
-                    return self.begin(epoch, leader_id, cause, proposed);
-                }
+                Ok(proposed) => return self.begin(epoch, leader_id, cause, proposed),
                 Err(error) => {
                     tracing::debug!(%epoch, %error, "announcement not written yet");
                     tokio::time::sleep(RETRY_PAUSE).await;

@@ -15,7 +15,7 @@
 //! | messages between replicas | `network`, `link`, `server`, `wire`, `proto/peer.proto` |
 //! | log, state and snapshots as openraft sees them | `log`, `machine`, `snapshot`, `recovery`, `entry` |
 //! | noticing that replicas or their clocks disagree | `agreement`, `clocks` |
-//! | when each step of a takeover happened | `takeover` |
+//! | when each step of a takeover happened, and what fast failover came to | `takeover`, `tally` |
 //! | entries of the log and the state as it was | [`past`] |
 //! | handing leadership over, noticing a death early | `transfer`, `turn`, `failover`, `watching` |
 //! | noticing that nothing moves | `watchdog` |
@@ -56,6 +56,7 @@ pub mod status;
 #[cfg(test)]
 mod suite;
 mod takeover;
+mod tally;
 pub mod transfer;
 mod turn;
 pub mod types;
@@ -69,7 +70,6 @@ pub use regent_security::Dialer;
 pub use bootstrap::{Outcome, Probed, bootstrap, probe};
 pub use config::{ReplicaConfig, Timing};
 pub use error::{BootstrapError, ProposeError, ReadError, StartError, TransferError};
-pub use failover::FailoverCounts;
 pub use hints::{Announcer, EffectHints, Hints, Listener};
 pub use leadership::{Leadership, Reign};
 pub use membership::MembershipError;
@@ -79,6 +79,7 @@ pub use replica::{ClientProposal, Replica};
 pub use shared::Phase;
 pub use status::{Contact, PeerProgress, Role, Status};
 pub use takeover::Takeover;
+pub use tally::FailoverCounts;
 pub use transfer::Transferred;
 pub use types::{Member, Node, NodeId};
 pub use view::{Standing, View, Views};

@@ -8,10 +8,11 @@ use openraft::ServerState;
 use openraft::async_runtime::instant::Instant as _;
 use openraft::metrics::RaftMetrics;
 
-use crate::failover::{Contacts, FailoverCounts};
+use crate::failover::Contacts;
 use crate::leadership::Leadership;
 use crate::shared::{Phase, Shared};
 use crate::takeover::Takeover;
+use crate::tally::FailoverCounts;
 use crate::types::{Member, NodeId, TypeConfig};
 use crate::view::View;
 

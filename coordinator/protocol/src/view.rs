@@ -80,19 +80,20 @@ pub struct Reign {
     pub jobs_adopted: u64,
     /// Jobs restarted by this takeover.
     pub jobs_restarted: u64,
-    /// What its process did by fast failover since it last announced itself, or since it started.
+    /// What fast failover came to in the election that made this reign.
     #[serde(default)]
     pub fast_failover: FastFailover,
 }
 
-/// How often a replica acted on hard signs of a leader's death, told when it next leads.
+/// How often replicas acted on hard signs of the last leader's death, as far as the next one knew when it announced
+/// itself: its own deeds, and those of the voters that confirmed the death to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FastFailover {
-    /// Times it stood for election because of one.
+    /// Times that one of them stood for election because of it.
     pub fired: u64,
-    /// Deaths after which it stood and somebody else won.
+    /// Replicas that stood and had not won.
     pub lost: u64,
-    /// Deaths after which it didn't have to stand.
+    /// Replicas that had the sign and did not stand.
     pub not_needed: u64,
 }
 

@@ -36,12 +36,15 @@ async fn a_dead_leader_is_succeeded_long_before_the_timer() {
         let (dead, old) = cluster.leader().await;
         let begun = Instant::now();
         cluster.kill(dead);
-        let (_, reign) = cluster.leader().await;
+        let (new, reign) = cluster.leader().await;
         cluster.write(1).await;
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(1), "{took:?} with {size}");
         assert!(reign.epoch > old.epoch);
         assert_eq!(reign.cause, "failover");
+        let view = cluster.replica(new).stale();
+        let told = view.machine.reigns().last().map(|line| line.failover);
+        assert!(told.is_some_and(|told| told.fired >= 1), "{told:?}");
         let fired: u64 = cluster.replicas().map(|r| r.status().failovers.fired).sum();
         assert!(fired >= 1);
         eventually("every tried failover to end", || async {

@@ -24,8 +24,8 @@ pub struct AnnounceLeader {
     pub cause: String,
     /// How long, by the new leader's monotonic clock, it knew no leader before it won.
     pub leaderless_ms: u64,
-    /// What the new leader's process did by fast failover since it last announced itself, or since it
-    /// started. Each event is told once, by the replica that counted it, when it next leads.
+    /// What fast failover came to in the election that made this reign, as far as the new leader knows: nothing of
+    /// any other election.
     pub failover: FailoverTally,
 }
 

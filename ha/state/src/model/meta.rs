@@ -48,7 +48,8 @@ pub struct Reign {
     pub to_ms: Option<u64>,
     /// How long there was no leader before it.
     pub leaderless_ms: u64,
-    /// What its process did by fast failover since it last announced itself, or since it started.
+    /// What fast failover came to in the election that made this reign, as far as its leader knew when it announced
+    /// itself: by its own deeds, and by the word of the voters that confirmed its predecessor's death to it.
     pub failover: FailoverTally,
     /// Attempts that it took over as they were.
     pub jobs_adopted: u64,
@@ -58,14 +59,14 @@ pub struct Reign {
     pub from_clock_ms: u64,
 }
 
-/// How often a replica acted on hard signs of a leader's death, and what came of it.
+/// How often replicas acted on hard signs of one leader's death, and what came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailoverTally {
-    /// Times it stood for election because of one.
+    /// Times that one of them stood for election because of it.
     pub fired: u64,
-    /// Deaths after which it stood and somebody else won.
+    /// Replicas that stood and had not won.
     pub lost: u64,
-    /// Deaths after which it didn't have to stand.
+    /// Replicas that had the sign and did not stand.
     pub not_needed: u64,
 }
 
