@@ -80,7 +80,8 @@ fn wiped(own: NodeId, probed: &Probed) -> Option<String> {
     known.then(|| {
         format!(
             "the data directory of node {own} is empty, but cluster {cluster_id} has it as a member: it was \
-             wiped; stop it, then: regent members remove {own}, and regent members add it under a new number"
+             wiped; put its own directory back, or stop it, then: regent members remove {own}, and regent members \
+             add it under a new number"
         )
     })
 }

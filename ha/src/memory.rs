@@ -42,7 +42,8 @@ pub(crate) enum Refusal {
     /// It belongs to another cluster.
     #[error(
         "node {node} belongs to cluster {theirs}, this is cluster {ours}; \
-         start it with the data directory of its own cluster, or with an empty one"
+         put its own data directory back; if that is lost, remove it (regent members remove {node}) and add a \
+         replica with an empty directory under a new number (regent members add)"
     )]
     Foreign {
         /// The speaker.

@@ -124,12 +124,16 @@ pub enum IdentityError {
     },
     /// The directory belongs to another cluster.
     #[error(
-        "data directory {} belongs to cluster {}, not to {}: start it with an empty directory to \
-         join another cluster", dir.display(), hex(found), hex(expected)
+        "data directory {} belongs to cluster {}, not to {}: put this node's own directory back; if \
+         that is lost, remove it (regent members remove {node}) and add a replica with an empty \
+         directory under a new number (regent members add)",
+        dir.display(), hex(found), hex(expected)
     )]
     WrongCluster {
         /// The directory.
         dir: PathBuf,
+        /// The node whose it is.
+        node: u64,
         /// Asked for.
         expected: [u8; 16],
         /// As the directory says.
@@ -280,6 +284,7 @@ impl DataDir {
         match identity.cluster_id {
             Some(found) if found != expected => Err(IdentityError::WrongCluster {
                 dir: self.dir.clone(),
+                node: identity.node_id,
                 expected,
                 found,
             }),

@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use regent_chaos::cluster::{Cluster, Options, alone};
-use regent_chaos::command::{Outcome, kill};
+use regent_chaos::command::{Outcome, kill, lines_of};
 use regent_chaos::ports;
 
 /// Nothing that can't start takes longer to say so.
 const WITHIN: Duration = Duration::from_secs(15);
+/// Between two lines of `local`, until the one that is waited for.
+const NAMED_WITHIN: Duration = Duration::from_secs(30);
 
 fn small() -> Options {
     Options {
@@ -58,13 +61,44 @@ fn a_data_directory_of_another_cluster() {
     let foreign = two.process("jm-1").data_dir;
     one.stop();
     two.stop();
-    fs::remove_dir_all(&own).expect("removed");
+    let aside = one.home().join("aside");
+    fs::rename(&own, &aside).expect("put aside");
     copy(Path::new(&foreign), Path::new(&own));
     let mut local = one.local_command();
-    local.stderr(std::process::Stdio::piped());
+    local.stderr(Stdio::piped());
     let outcome = regent_chaos::command::run(local, Duration::from_secs(30));
-    says(&outcome, &["cluster"]);
+    says(
+        &outcome,
+        &["cluster", "own directory back", "members remove 1"],
+    );
     one.nothing_is_left(Duration::from_secs(2));
+    // What it says helps.
+    fs::remove_dir_all(&own).expect("removed");
+    fs::rename(&aside, &own).expect("put back");
+    one.start_again();
+    one.stop();
+}
+
+/// The cluster works without it, so `ready` comes; which replica takes no part, and what to do, is said beside it.
+#[test]
+fn local_names_a_replica_whose_directory_was_emptied() {
+    let mut cluster = Cluster::start(Options {
+        taskmanagers: 0,
+        ..Options::default()
+    });
+    let emptied = cluster.process("jm-2").data_dir;
+    cluster.stop();
+    fs::remove_dir_all(&emptied).expect("removed");
+    let mut local = cluster.local_command();
+    let mut child = local.stderr(Stdio::piped()).spawn().expect("it starts");
+    let said = lines_of(child.stderr.take().expect("it is piped"));
+    let named = std::iter::from_fn(|| said.recv_timeout(NAMED_WITHIN).ok())
+        .find(|line| line.contains("jm-2 takes no part"));
+    let leader = cluster.wait_for_leader();
+    kill(&mut child);
+    let named = named.expect("a line about jm-2");
+    assert!(named.contains("members remove 2"), "{named}");
+    assert_ne!(leader, "jm-2", "it must not vote under its old number");
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -119,10 +153,7 @@ fn refuses_until_allowed(dir: &Path, role: &str, config: &str, key: &str) {
         "--set",
         "security.insecure-dev=true",
     ]);
-    let mut child = command
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("it starts");
+    let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
     let ended = regent_chaos::command::wait_for(&mut child, Duration::from_secs(1));
     kill(&mut child);
     assert!(ended.is_none(), "allowed, it runs: {ended:?}");
