@@ -1,13 +1,17 @@
-//! Connections between named processes that can be cut, one direction at a time, and mended again.
+//! Connections between named processes that can be cut, one direction at a time, and mended again; or reset.
 //!
-//! A cut is silent, as in a network: nothing is reset, bytes wait until it is mended. Who connects is found out from
-//! the system's table of sockets, so that the processes need not know that they talk through a proxy.
+//! A cut is silent, as in a network: nothing is reset, bytes wait until it is mended. A reset ends connections that are
+//! open, as a router does that has forgotten them; new ones can be made at once. Who connects is found out from the
+//! system's table of sockets, so that the processes need not know that they talk through a proxy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// Bytes that are handed on at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -17,6 +21,36 @@ struct Inner {
     pids: BTreeMap<String, u32>,
     /// (from, to): nothing that the first says reaches the second.
     cut: BTreeSet<(String, String)>,
+    open: Vec<Connection>,
+}
+
+/// An open connection, as far as it takes to end it.
+#[derive(Debug)]
+struct Connection {
+    from: String,
+    to: String,
+    sockets: [TcpStream; 2],
+    reset: Arc<AtomicBool>,
+}
+
+impl Connection {
+    fn is_between(&self, one: &str, other: &str) -> bool {
+        (&*self.from, &*self.to) == (one, other) || (&*self.from, &*self.to) == (other, one)
+    }
+
+    /// Whoever hands bytes on stops, and closing the sockets then resets them instead of ending them in order.
+    fn reset(self) {
+        self.reset.store(true, Ordering::SeqCst);
+        let at_once = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        for socket in &self.sockets {
+            setsockopt(socket, sockopt::Linger, &at_once).expect("a socket can be told to reset");
+            // It may be closed already.
+            socket.shutdown(Shutdown::Read).ok();
+        }
+    }
 }
 
 /// All connections of a test.
@@ -49,6 +83,21 @@ impl Proxy {
         }
     }
 
+    /// Resets every open connection between these two, whoever made it; how many there were.
+    #[must_use]
+    pub fn reset(&self, one: &str, other: &str) -> usize {
+        let mut inner = self.lock();
+        let open = std::mem::take(&mut inner.open);
+        let (between, rest): (Vec<_>, Vec<_>) = open
+            .into_iter()
+            .partition(|open| open.is_between(one, other));
+        inner.open = rest;
+        drop(inner);
+        let count = between.len();
+        between.into_iter().for_each(Connection::reset);
+        count
+    }
+
     /// Mends everything.
     pub fn mend(&self) {
         self.lock().cut.clear();
@@ -78,26 +127,45 @@ impl Proxy {
             // Dropping it resets the other side, as a refusal would.
             return;
         };
-        let copies = [&near, &far].map(TcpStream::try_clone);
-        let [Ok(near_copy), Ok(far_copy)] = copies else {
+        let copies = [&near, &far, &near, &far].map(TcpStream::try_clone);
+        let [Ok(near_copy), Ok(far_copy), Ok(near_kept), Ok(far_kept)] = copies else {
             return;
         };
+        let reset = Arc::new(AtomicBool::new(false));
+        self.lock().open.push(Connection {
+            from: from.clone(),
+            to: to.to_owned(),
+            sockets: [near_kept, far_kept],
+            reset: Arc::clone(&reset),
+        });
         for stream in [&near, &far] {
             // Waiting for more bytes would delay heartbeats; if it can't be set, it is only slower.
             stream.set_nodelay(true).ok();
         }
         let (proxy, back) = (self.clone(), (to.to_owned(), from.clone()));
-        std::thread::spawn(move || proxy.pump(far_copy, near_copy, &back.0, &back.1));
-        self.pump(near, far, &from, to);
+        let ended = Arc::clone(&reset);
+        std::thread::spawn(move || proxy.pump(far_copy, near_copy, (&back.0, &back.1), &ended));
+        self.pump(near, far, (&from, to), &reset);
+        let mut inner = self.lock();
+        inner.open.retain(|open| !Arc::ptr_eq(&open.reset, &reset));
     }
 
-    fn pump(&self, mut source: TcpStream, mut sink: TcpStream, from: &str, to: &str) {
+    fn pump(
+        &self,
+        mut source: TcpStream,
+        mut sink: TcpStream,
+        (from, to): (&str, &str),
+        reset: &AtomicBool,
+    ) {
         let mut chunk = vec![0; CHUNK_BYTES];
         while let Ok(read @ 1..) = source.read(&mut chunk) {
             self.wait_while_cut(from, to);
             if sink.write_all(&chunk[..read]).is_err() {
                 break;
             }
+        }
+        if reset.load(Ordering::SeqCst) {
+            return;
         }
         // The end of a connection doesn't cross a cut either.
         self.wait_while_cut(from, to);
@@ -181,6 +249,21 @@ mod tests {
         stream.set_read_timeout(limit).expect("a limit");
         let mut byte = [0];
         stream.read_exact(&mut byte).ok().map(|()| byte[0])
+    }
+
+    #[test]
+    fn a_reset_ends_what_is_open_between_the_two_and_not_in_order() {
+        let proxy = Proxy::default();
+        let mut stream = echo(&proxy);
+        stream.write_all(&[1]).expect("written");
+        assert_eq!(hears(&mut stream, 30_000), Some(1));
+        assert_eq!(proxy.reset("test", "somebody"), 0);
+        stream.write_all(&[2]).expect("written");
+        assert_eq!(hears(&mut stream, 30_000), Some(2), "it isn't somebody");
+        assert_eq!(proxy.reset("echo", "test"), 1);
+        let ended = stream.read(&mut [0]).expect_err("a reset");
+        assert_eq!(ended.kind(), std::io::ErrorKind::ConnectionReset);
+        assert_eq!(proxy.reset("echo", "test"), 0, "nothing is open any more");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Nobody wins an election while nothing happens, nor while every core is busy (ten minutes of each when soaking,
 //! `REGENT_CALM_SECONDS`), nor while followers die and come back, nor while two replicas hear each other in one direction
-//! only. That is asserted when soaking; otherwise it is shown only, since other tests share the machine, and what is
-//! asserted is that work goes on.
+//! only, nor while their connections are reset. That is asserted when soaking; otherwise it is shown only, since other
+//! tests share the machine, and what is asserted is that work goes on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use regent_chaos::client::Client;
+use regent_chaos::client::{Client, Figures};
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::jobs::Job;
 use regent_chaos::knobs;
@@ -99,6 +99,41 @@ fn one_way_cuts_unseat_nobody() {
     }
     if knobs::soak() {
         seen.dedup();
+        assert_eq!(seen.len(), 1, "an election: terms {seen:?}");
+    }
+    finish(&cluster, &client, &mut job, &spec);
+}
+
+/// A connection that breaks is no sign of a death: whoever is knocked at and answers is alive.
+#[test]
+fn reset_connections_unseat_nobody() {
+    let mut phases = Phases::of("resets");
+    let proxy = Proxy::default();
+    let cluster = Cluster::assemble(Options::default(), &proxy);
+    let client = Client::of(&cluster);
+    let spec = SequenceJob::new(cluster.home(), "numbers");
+    let mut job = Job::submit(&cluster, &spec.write());
+    job.wait_for("RUNNING", WITHIN);
+    cluster.wait_until_caught_up(10);
+    let names = cluster.manifest().names("jobmanager");
+    let pairs = [(0, 1), (1, 2), (2, 0)].map(|(one, other)| (&names[one], &names[other]));
+    let mut seen = terms(&cluster, &client, LOOK_EVERY);
+    let mut connections = 0;
+    for round in 0..knobs::rounds(12, 50) as usize {
+        let (one, other) = pairs[round % pairs.len()];
+        connections += wait_until(WITHIN, "connections between the two", || {
+            Some(proxy.reset(one, other)).filter(|count| *count > 0)
+        });
+        seen.extend(terms(&cluster, &client, LOOK_EVERY));
+    }
+    seen.dedup();
+    phases.done(&format!("{connections} connections reset: terms {seen:?}"));
+    for name in &names {
+        let page = Figures::of(&cluster.process(name).api).expect("a page of figures");
+        let stood = page.one("regent_failovers_fired_total", &[]);
+        assert_eq!(stood, Some(0.0), "{name} took a living leader for dead");
+    }
+    if knobs::soak() {
         assert_eq!(seen.len(), 1, "an election: terms {seen:?}");
     }
     finish(&cluster, &client, &mut job, &spec);
