@@ -244,3 +244,53 @@ async fn conclude(
     let last_look = survey(&endpoints.access, &addresses, LAST_LOOK).await;
     merge::no_leader_or_majority(endpoints, &last_look, &known.last_reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use regent_protocol::v1::JobRef;
+
+    use super::super::Asked;
+    use super::*;
+    use crate::args::ChangeArgs;
+
+    /// A change of which that is known when its time is over, and nobody is there.
+    async fn concluded(known: Knowledge, dry_run: bool) -> u8 {
+        // Nobody listens on port 1.
+        let address = "127.0.0.1:1".to_owned();
+        let endpoints = Endpoints {
+            addresses: vec![address.clone()],
+            source: "--endpoints".to_owned(),
+            access: Access::default(),
+        };
+        let survey = Survey {
+            asked: vec![Asked::silent(address, "connection refused")],
+        };
+        let args = ChangeArgs {
+            dry_run,
+            request_id: None,
+            request_base: None,
+        };
+        let request = Request::Change {
+            change: change_request::Change::CancelJob(JobRef::default()),
+            identity: Identity::new(&args),
+        };
+        let failure = conclude(&endpoints, &Contact { survey }, &request, &known).await;
+        failure.code
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_to_nobody_is_no_majority_and_never_unknown() {
+        assert_eq!(concluded(Knowledge::default(), false).await, 4);
+        let in_flight = || Knowledge {
+            in_flight: 1,
+            ..Knowledge::default()
+        };
+        assert_eq!(concluded(in_flight(), false).await, 6);
+        assert_eq!(concluded(in_flight(), true).await, 4, "it changes nothing");
+        let unanswered = Knowledge {
+            may_have_happened: true,
+            ..Knowledge::default()
+        };
+        assert_eq!(concluded(unanswered, false).await, 6);
+    }
+}

@@ -11,7 +11,7 @@ use regent_worker::TaskManagerConfig;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, of, until};
+use crate::cluster::{Cluster, http, of, until};
 use crate::puppet_jobs::registered;
 
 struct Worker {
@@ -281,6 +281,42 @@ vertices:
         .await
         .unwrap();
     assert_eq!(jobs.len(), 1);
+    worker.shutdown().await;
+    cluster.shutdown().await;
+}
+
+/// A cluster that was restored elsewhere takes the storage over while this one works: looked at only when a reign begins,
+/// that would go unnoticed, and the older checkpoints, which are the other one's by now, would be deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_was_taken_over_is_noticed_before_more_is_deleted() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client(0);
+    let worker = Worker::start(&cluster, "tm-1");
+    registered(&cluster, 0, 1).await;
+    let out = cluster.dir.path().join("out");
+    // Each completed checkpoint evicts an older one, which is then deleted.
+    let job_file = numbers(&out, 1_000_000, 100);
+    let job = client.submit(&job_file).await.unwrap().job_id;
+    client.reaches(&job, "RUNNING").await;
+    let api = client.status().await.api;
+    let foreign = async || {
+        let (_, page) = http(&api, "/metrics").await;
+        page.lines()
+            .find_map(|line| line.strip_prefix("regent_storage_foreign ")?.parse().ok())
+    };
+    until("the storage to be ours", async || {
+        foreign().await.filter(|foreign| *foreign == 0.0)
+    })
+    .await;
+    let marker = cluster.checkpoints().join("owner/9-ffffffff");
+    std::fs::write(marker, "9-ffffffff\n").unwrap();
+    until("the other one to be noticed", async || {
+        foreign().await.filter(|foreign: &f64| *foreign == 1.0)
+    })
+    .await;
+    let error = client.submit(&job_file).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    assert!(error.message.contains("another prefix"), "{error}");
     worker.shutdown().await;
     cluster.shutdown().await;
 }
