@@ -42,12 +42,6 @@ fn plan(machine: &Machine, results: &Results, clock_ms: u64) -> Option<ExpireRes
         older_than_ms,
         keep_at_most: results.max_count,
     };
-    let too_many = machine.clean_count() as u64 > results.max_count;
-    let too_old = || {
-        let ended = machine.jobs().filter_map(|job| job.result.as_ref());
-        ended
-            .filter(|result| result.clean)
-            .any(|result| clock_ms.saturating_sub(result.ended_clock_ms) >= older_than_ms)
-    };
-    (too_many || too_old()).then_some(command)
+    let any = machine.expired(&command, clock_ms).next().is_some();
+    any.then_some(command)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 
+use crate::command::ExpireResults;
 use crate::graph::JobGraph;
 use crate::ids::{
     ArtefactId, AttemptToken, CheckpointId, ClusterId, Epoch, JobId, LogIndex, NodeId, RequestId,
@@ -216,6 +217,17 @@ impl Machine {
     }
 
     /// How many results are clean.
+    /// The results that this command drops at this moment, oldest first.
+    pub fn expired(&self, command: &ExpireResults, now_ms: u64) -> impl Iterator<Item = JobId> {
+        let count = self.index.clean.len() as u64;
+        // By age or by count, what goes comes before everything that stays.
+        let goes = move |(rank, (ended_ms, _)): &(u64, &(u64, JobId))| {
+            command.takes(*rank, count, now_ms.saturating_sub(*ended_ms))
+        };
+        let ranked = (0..).zip(self.index.clean.iter());
+        ranked.take_while(goes).map(|(_, (_, job))| *job)
+    }
+
     pub fn clean_count(&self) -> usize {
         self.index.clean.len()
     }

@@ -89,19 +89,32 @@ pub struct DisposeSavepoint {
     pub path: String,
 }
 
-/// Drops clean results that are too old or too many; never one that is younger than an hour for
-/// its age. Does a bounded piece of work; the response says whether to come again.
+/// Drops clean results that are too old or too many; never one that is younger than an hour, unless there are
+/// more than the state may hold. Does a bounded piece of work; the response says whether to come again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpireResults {
     /// Results that ended longer ago than this, by the machine's clock; at least an hour.
     pub older_than_ms: u64,
-    /// Beyond this many clean results, the oldest go too.
+    /// Beyond this many clean results the oldest go too, once they are an hour old.
     pub keep_at_most: u64,
 }
 
 impl ExpireResults {
     /// The youngest age at which a result may expire.
     pub const AGE_MS_MIN: u64 = 60 * 60 * 1_000;
+    /// Clean results that the state holds, whatever is configured: beyond it the oldest go at any age. That is
+    /// 28 jobs a second for an hour, some 200 MB.
+    pub const HELD_MAX: u64 = 100_000;
     /// Results dropped by one entry.
     pub const BATCH: usize = 500;
+
+    /// Whether a clean result has had its time: the `rank`th oldest (0 the oldest) of `count`, of this age by
+    /// the machine's clock.
+    pub fn takes(&self, rank: u64, count: u64, age_ms: u64) -> bool {
+        let surplus = |keep: u64| rank < count.saturating_sub(keep);
+        let of_age = age_ms >= Self::AGE_MS_MIN;
+        let by_age = of_age && age_ms >= self.older_than_ms;
+        let by_count = of_age && surplus(self.keep_at_most);
+        by_age || by_count || surplus(self.keep_at_most.max(Self::HELD_MAX))
+    }
 }

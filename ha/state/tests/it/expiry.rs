@@ -47,11 +47,22 @@ fn results_expire_by_age_and_by_count_and_keep_what_is_retained() {
     );
     assert_eq!(
         expired(world.propose(expire(u64::MAX, 3))),
+        0,
+        "not by count either: the id must be safe to repeat"
+    );
+    world.clock_ms = ExpireResults::AGE_MS_MIN;
+    assert_eq!(
+        expired(world.propose(expire(u64::MAX, 3))),
         1,
-        "by count: the oldest"
+        "by count: the oldest, which is an hour old"
     );
     assert!(world.machine.job(job_id(1)).is_none());
-    world.clock_ms = ExpireResults::AGE_MS_MIN + 2_000;
+    assert_eq!(
+        expired(world.propose(expire(u64::MAX, 0))),
+        0,
+        "the others aren't yet"
+    );
+    world.clock_ms += 2_000;
     assert_eq!(expired(world.propose(expire(0, 10))), 2, "by age");
     assert!(world.machine.job(job_id(4)).is_some());
     assert_eq!(
@@ -114,6 +125,7 @@ fn many_results_expire_in_bounded_pieces() {
         };
         world.write_unchecked([Command::JobTerminated(end)]);
     }
+    world.pass(ExpireResults::AGE_MS_MIN);
     let expire = || {
         Command::ExpireResults(ExpireResults {
             older_than_ms: 0,
@@ -136,4 +148,30 @@ fn many_results_expire_in_bounded_pieces() {
             more: false
         }
     );
+}
+
+#[test]
+fn only_more_than_the_state_may_hold_goes_at_any_age() {
+    let (hour, held) = (ExpireResults::AGE_MS_MIN, ExpireResults::HELD_MAX);
+    let rule = |older_than_ms, keep_at_most| ExpireResults {
+        older_than_ms,
+        keep_at_most,
+    };
+    for (rule, rank, count, age_ms, goes) in [
+        (rule(0, 10), 0, 5, hour - 1, false),
+        (rule(0, 10), 4, 5, hour, true),
+        (rule(2 * hour, 10), 0, 10, hour, false),
+        (rule(2 * hour, 10), 0, 11, hour, true),
+        (rule(2 * hour, 10), 1, 11, hour, false),
+        (rule(2 * hour, 10), 0, 11, hour - 1, false),
+        (rule(2 * hour, 10), 0, held, 0, false),
+        (rule(2 * hour, 10), 0, held + 1, 0, true),
+        (rule(2 * hour, 10), 1, held + 1, 0, false),
+        // Whoever configures more means it.
+        (rule(2 * hour, 2 * held), 0, 2 * held, 0, false),
+        (rule(2 * hour, 2 * held), 0, 2 * held + 1, 0, true),
+    ] {
+        let taken = rule.takes(rank, count, age_ms);
+        assert_eq!(taken, goes, "{rule:?}: {rank} of {count}, {age_ms} ms old");
+    }
 }

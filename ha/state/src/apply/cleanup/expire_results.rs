@@ -11,19 +11,8 @@ pub(in crate::apply) fn apply(
     ctx: &mut Context<'_>,
     command: &ExpireResults,
 ) -> Result<Response, Rejection> {
-    let age_ms = command.older_than_ms.max(ExpireResults::AGE_MS_MIN);
-    let now_ms = ctx.now_ms();
-    let clean = &ctx.machine.index.clean;
-    let surplus = (clean.len() as u64).saturating_sub(command.keep_at_most);
-    let expires = |(rank, (ended_ms, _)): &(u64, &(u64, JobId))| {
-        *rank < surplus || now_ms.saturating_sub(*ended_ms) >= age_ms
-    };
-    // Oldest first: what expires by count or by age comes before everything that stays.
-    let expired = (0..).zip(clean.iter()).take_while(expires);
-    let mut expired: Vec<JobId> = expired
-        .take(ExpireResults::BATCH + 1)
-        .map(|(_, (_, job))| *job)
-        .collect();
+    let expired = ctx.machine.expired(command, ctx.now_ms());
+    let mut expired: Vec<JobId> = expired.take(ExpireResults::BATCH + 1).collect();
     let more = expired.len() > ExpireResults::BATCH;
     expired.truncate(ExpireResults::BATCH);
     for job in &expired {
