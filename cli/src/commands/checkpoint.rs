@@ -1,14 +1,14 @@
-//! `regent checkpoint`: the completed checkpoints of a job.
+//! `regent checkpoint`: the completed checkpoints of a job, and what is kept of all jobs.
 
 use clap::{Args, Subcommand};
-use regent_protocol::v1::CheckpointRef;
 use regent_protocol::v1::read_request::Query;
-use regent_protocol::view::{CheckpointDetail, CheckpointView};
+use regent_protocol::v1::{CheckpointRef, JobRef, Nothing};
+use regent_protocol::view::{CheckpointDetail, CheckpointView, RetainedView};
 
 use super::job::{JobName, ReadArgs};
 use super::{Context, Done};
 use crate::output::table::{Table, pairs};
-use crate::output::words::{ago, moment, now_ms, size, span};
+use crate::output::words::{ago, moment, now_ms, or_dash, size, span};
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckpointArgs {
@@ -18,11 +18,18 @@ pub(crate) struct CheckpointArgs {
 
 #[derive(Debug, Subcommand)]
 enum CheckpointVerb {
-    /// Completed checkpoints that exist, oldest first
-    #[command(after_help = "Example:\n  regent checkpoint list flights-per-carrier")]
+    /// Completed checkpoints of a job that exist; without a job, all that is kept of any job. Oldest first
+    #[command(after_help = "\
+Without JOB: savepoints and retained checkpoints of all jobs, also of those whose results have expired. They
+stay until `regent savepoint dispose PATH`.
+
+Examples:
+  regent checkpoint list flights-per-carrier
+  regent checkpoint list")]
     List {
-        #[command(flatten)]
-        job: JobName,
+        /// Job id, a unique beginning of it (at least 4 digits), or a unique name
+        #[arg(value_name = "JOB")]
+        job: Option<String>,
         #[command(flatten)]
         read: ReadArgs,
     },
@@ -41,9 +48,16 @@ enum CheckpointVerb {
 
 pub(crate) async fn run(args: CheckpointArgs, context: &Context) -> Done {
     match args.verb {
-        CheckpointVerb::List { job, read } => {
-            let query = Query::CheckpointList(job.to_ref());
+        CheckpointVerb::List {
+            job: Some(job),
+            read,
+        } => {
+            let query = Query::CheckpointList(JobRef { job });
             context.show(query, read.stale, list).await
+        }
+        CheckpointVerb::List { job: None, read } => {
+            let query = Query::RetainedList(Nothing {});
+            context.show(query, read.stale, list_retained).await
         }
         CheckpointVerb::Show { job, id, read } => {
             let query = Query::CheckpointShow(CheckpointRef {
@@ -77,6 +91,25 @@ fn list(checkpoints: &Vec<CheckpointView>) -> String {
             ago(checkpoint.completed_at_ms, now_ms()),
             if checkpoint.retained { "yes" } else { "no" }.to_owned(),
             checkpoint.path.clone(),
+        ]);
+    }
+    table.render()
+}
+
+fn list_retained(kept: &Vec<RetainedView>) -> String {
+    let mut table = Table::new(
+        &["JOB", "NAME", ">ID", "KIND", ">SIZE", "COMPLETED", "PATH"],
+        "nothing is kept",
+    );
+    for one in kept {
+        table.row(vec![
+            one.job_id.clone(),
+            or_dash(one.name.clone()),
+            one.id.to_string(),
+            one.kind.clone(),
+            or_dash(one.size_bytes.map(size)),
+            or_dash(one.completed_at_ms.map(|at| ago(at, now_ms()))),
+            one.path.clone(),
         ]);
     }
     table.render()

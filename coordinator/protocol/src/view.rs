@@ -14,8 +14,8 @@ pub use cleanup::{
 pub use explain::{Cause, ContactView, DiskView, JobExplained, LeaderExplained, ReplicaExplained};
 pub use jobs::{
     CheckpointDetail, CheckpointFile, CheckpointView, CheckpointsView, FailureView, HistoryEvent,
-    JobChanged, JobDetail, JobResultView, JobSummary, LatestCheckpoint, Submitted, TaskView,
-    VertexView,
+    JobChanged, JobDetail, JobResultView, JobSummary, LatestCheckpoint, RetainedView, Submitted,
+    TaskView, VertexView,
 };
 
 pub use keep::{RecoverPlan, Recovered, RemainsView, Resumed, SnapshotRestored, SnapshotView};

@@ -61,6 +61,7 @@ fn of_query(query: &Query) -> Deed {
         | Query::JobExplain(_)
         | Query::CheckpointList(_)
         | Query::CheckpointShow(_)
+        | Query::RetainedList(_)
         | Query::WorkerList(_)
         | Query::CleanupList(_)
         | Query::CleanupShow(_)

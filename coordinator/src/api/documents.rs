@@ -12,8 +12,8 @@ use regent_state::command::CheckpointKind;
 use regent_state::graph::Vertex;
 use regent_state::ids::JobId;
 use regent_state::model::{
-    Artefact, ArtefactState, Attempt, AttemptState, Checkpoint, CheckpointStatus, Failure, Job,
-    JobState, Reign,
+    Artefact, ArtefactKind, ArtefactState, Attempt, AttemptState, Checkpoint, CheckpointStatus,
+    Failure, Job, JobState, Reign,
 };
 
 use crate::leader::seen::{Moment, Phase, Seen};
@@ -259,6 +259,36 @@ pub(crate) fn checkpoint_list(machine: &Machine, job: JobId) -> Vec<view::Checkp
         .collect()
 }
 
+/// All that is kept on purpose, oldest first; of jobs whose results have expired too.
+pub(crate) fn retained_list(machine: &Machine) -> Vec<view::RetainedView> {
+    let kept = machine
+        .artefacts()
+        .filter(|artefact| artefact.state == ArtefactState::Retained);
+    kept.filter_map(|artefact| retained(machine, artefact))
+        .collect()
+}
+
+fn retained(machine: &Machine, artefact: &Artefact) -> Option<view::RetainedView> {
+    let (job, run) = artefact.owner?;
+    let id = match &artefact.kind {
+        ArtefactKind::Checkpoint { id } => *id,
+        ArtefactKind::Savepoint { id, .. } => (*id)?,
+        _ => return None,
+    };
+    // Of the oldest of many savepoints only the path is kept.
+    let known = machine.checkpoint(job, run, id);
+    let known = known.and_then(|one| checkpoint(one));
+    Some(view::RetainedView {
+        job_id: job.to_string(),
+        name: machine.job(job).map(|job| job.name.clone()),
+        id: id.0,
+        kind: artefact.kind.to_string(),
+        path: artefact.path.clone(),
+        size_bytes: known.as_ref().map(|one| one.size_bytes),
+        completed_at_ms: known.as_ref().map(|one| one.completed_at_ms),
+    })
+}
+
 pub(crate) fn cleanup_list(
     machine: &Machine,
     dirty_only: bool,
@@ -417,3 +447,7 @@ pub(crate) fn overview(machine: &Machine, live: Option<&Live>, wall_ms: u64) -> 
         not_running: not_running(machine, wall_ms),
     }
 }
+
+#[cfg(test)]
+#[path = "retained_test.rs"]
+mod retained_test;

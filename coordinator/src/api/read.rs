@@ -74,6 +74,7 @@ fn from_log_alone(query: &Query) -> bool {
         Query::JobList(_)
             | Query::JobHistory(_)
             | Query::CheckpointList(_)
+            | Query::RetainedList(_)
             | Query::LeaderHistory(_)
     )
 }
@@ -236,6 +237,7 @@ fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document
             machine,
             refs::resolve_owner(machine, &of.job)?,
         )),
+        Query::RetainedList(_) => document(&documents::retained_list(machine)),
         Query::WorkerList(_) => match live_of(None) {
             Some(live) => document(&documents::worker_list(machine, &live)),
             None => document(&Vec::<regent_protocol::view::WorkerView>::new()),

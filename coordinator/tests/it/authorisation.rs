@@ -18,7 +18,7 @@ use tower::ServiceExt;
 use crate::cluster::{PATIENCE, free_port, until};
 
 /// Who may do what, spelled out once more and independently of the program.
-const TABLE: [(&str, &str); 53] = [
+const TABLE: [(&str, &str); 54] = [
     ("JobManagerApi/Read/job_list", "viewer operator admin"),
     ("JobManagerApi/Read/job_show", "viewer operator admin"),
     ("JobManagerApi/Read/job_result", "viewer operator admin"),
@@ -27,6 +27,7 @@ const TABLE: [(&str, &str); 53] = [
         "JobManagerApi/Read/checkpoint_list",
         "viewer operator admin",
     ),
+    ("JobManagerApi/Read/retained_list", "viewer operator admin"),
     ("JobManagerApi/Read/worker_list", "viewer operator admin"),
     ("JobManagerApi/Read/cleanup_list", "viewer operator admin"),
     ("JobManagerApi/Read/leader_history", "viewer operator admin"),

@@ -217,6 +217,25 @@ pub struct CheckpointView {
     pub retained: bool,
 }
 
+/// One element of `checkpoint list` without a job: what is kept on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetainedView {
+    /// Whose.
+    pub job_id: String,
+    /// The job's name; `None` once its result has expired.
+    pub name: Option<String>,
+    /// Its number within the run.
+    pub id: u64,
+    /// `checkpoint` or `savepoint`.
+    pub kind: String,
+    /// Its own directory.
+    pub path: String,
+    /// Bytes of state and metadata; `None` for the oldest of very many savepoints of a job.
+    pub size_bytes: Option<u64>,
+    /// Wall clock; `None` likewise.
+    pub completed_at_ms: Option<u64>,
+}
+
 /// `checkpoint show`: one element of the list plus its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointDetail {
