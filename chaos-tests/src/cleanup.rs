@@ -60,6 +60,29 @@ pub fn stored(root: &Path) -> Vec<PathBuf> {
     files.filter(|file| !is_marker(file)).collect()
 }
 
+/// What a TaskManager keeps in its data directory: who holds it, and the highest epoch that it has seen.
+const WORKERS_OWN: [&str; 3] = ["identity", "lock", "leader-epoch"];
+
+/// Workers keep nothing of a job on their own disks: what the ledger doesn't know needs no cleanup there.
+///
+/// # Panics
+/// If one does, or none has a data directory.
+pub fn assert_workers_keep_nothing(cluster: &Cluster) {
+    let processes = cluster.manifest().processes;
+    let workers = processes.iter().filter(|one| one.role == "taskmanager");
+    let mut seen = 0;
+    for worker in workers {
+        for file in all_files(&cluster.dir().join("data").join(&worker.name)) {
+            let name = file.file_name().and_then(|name| name.to_str());
+            let stem = name.and_then(|name| name.split('.').next());
+            let known = stem.is_some_and(|stem| WORKERS_OWN.contains(&stem));
+            assert!(known, "{} is nobody's", file.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "workers have a data directory");
+}
+
 /// Compares store and log.
 ///
 /// # Panics

@@ -23,6 +23,7 @@ mod failover;
 mod frozen;
 mod full_disk;
 mod handover;
+mod kept_apart;
 mod leader_kill;
 mod lifecycle;
 mod observed;

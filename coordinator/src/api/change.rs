@@ -25,7 +25,7 @@ use super::authorise::{actor, authorise_change};
 use super::rehearse::rehearse;
 use super::wait::{self, Guide, Server};
 use super::{
-    deadline, document, errors, left_ms, members, read, refs, savepoints, snapshot, submit,
+    deadline, document, errors, left_ms, members, places, read, refs, savepoints, snapshot, submit,
     transfer, workers,
 };
 use crate::leader::rule::Rule;
@@ -273,8 +273,7 @@ impl Asked<'_> {
             Change::DrainWorker(asked) => workers::drain(self, asked).await,
             Change::ResumeJobs(_) => snapshot::resume(self).await,
             Change::DisposeSavepoint(asked) => {
-                let path = savepoints::canonical(&asked.path)?;
-                self.check_disposable(&path).await?;
+                let path = self.disposable(&asked.path).await?;
                 let answer = view::Disposed { path: path.clone() };
                 self.simple(
                     Command::DisposeSavepoint(DisposeSavepoint { path }),
@@ -328,15 +327,17 @@ impl Asked<'_> {
         self.propose(command).await.map(Some)
     }
 
-    /// A path that the ledger doesn't know must hold a `_metadata` of ours: a slip of the pen must not
-    /// hand anything to the cleaner.
-    async fn check_disposable(&self, path: &str) -> Result<(), ApiError> {
+    /// By the name that the ledger has for it. What that doesn't know must hold a `_metadata` of Regent: a slip
+    /// of the pen must not hand anything to the cleaner.
+    async fn disposable(&self, path: &str) -> Result<String, ApiError> {
+        let path = savepoints::canonical(path)?;
         let view = self.rule.view();
+        let machine = &view.machine;
         // What was asked before is answered as before, though the files may be gone by now.
-        if view.machine.artefact_at(path).is_some() || view.machine.knows_request(self.tag.id) {
-            return Ok(());
+        if machine.knows_request(self.tag.id) {
+            return Ok(path);
         }
-        savepoints::read(&self.rule.objects, path).await.map(drop)
+        places::disposable(&self.rule.objects, machine, &path).await
     }
 
     async fn cancel(&self, text: &str) -> Result<v1::Document, ApiError> {
@@ -350,7 +351,7 @@ impl Asked<'_> {
 
     async fn stop(&self, asked: &v1::StopJob) -> Result<v1::Document, ApiError> {
         let job = self.resolve(&asked.job)?;
-        let target = self.target(&asked.savepoint_path)?;
+        let target = self.target(&asked.savepoint_path).await?;
         let command = Command::StopJob(StopJob {
             job,
             target,
@@ -371,7 +372,7 @@ impl Asked<'_> {
 
     async fn savepoint(&self, asked: &v1::TakeSavepoint) -> Result<v1::Document, ApiError> {
         let job = self.resolve(&asked.job)?;
-        let target = self.target(&asked.path)?;
+        let target = self.target(&asked.path).await?;
         let command = Command::RequestSavepoint(RequestSavepoint { job, target });
         let answer = self.carry_out(command).await?;
         let Some(Response::SavepointRequested { request, .. }) = answer else {
@@ -397,17 +398,24 @@ impl Asked<'_> {
     }
 
     /// Where a savepoint goes: what the user named, else the storage's own directory for them.
-    fn target(&self, path: &str) -> Result<String, ApiError> {
+    async fn target(&self, path: &str) -> Result<String, ApiError> {
+        let root = self.root();
         if path.is_empty() {
-            let root = self
-                .rule
-                .config
-                .storage
-                .checkpoint_dir
-                .trim_end_matches('/');
             return Ok(format!("{root}/savepoints"));
         }
-        savepoints::canonical(path)
+        let path = savepoints::canonical(path)?;
+        let view = self.rule.view();
+        // What was asked before is answered as before, whatever lies there by now.
+        if !view.machine.knows_request(self.tag.id) {
+            places::check_savepoint_folder(&view.machine, root, &path).await?;
+        }
+        Ok(path)
+    }
+
+    /// The storage's directory.
+    pub(super) fn root(&self) -> &str {
+        let root = &self.rule.config.storage.checkpoint_dir;
+        root.trim_end_matches('/')
     }
 
     /// Waits until the job is so, or the client's timeout is near. Followers' views advance too, so

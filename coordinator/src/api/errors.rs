@@ -27,6 +27,16 @@ fn advice(rejection: &Rejection) -> (ErrorKind, Option<&'static str>) {
             Refused,
             Some("cancel that job, wait until it is clean, or write elsewhere"),
         ),
+        Rejection::SinkOccupied { .. } => (
+            Refused,
+            Some(
+                "write elsewhere, or dispose of it first if it is a savepoint or a retained checkpoint",
+            ),
+        ),
+        Rejection::SavepointWithin { .. } => (
+            Refused,
+            Some("name a folder outside of checkpoints, savepoints and sinks"),
+        ),
         Rejection::RestoreMustAppend { .. } => (Refused, Some("set if-exists: append")),
         Rejection::TooManySavepoints { .. } => (Refused, Some("repeat it later")),
         Rejection::SavepointPending { .. }

@@ -12,6 +12,7 @@ mod forwarding;
 mod members;
 mod own_code;
 mod past;
+mod places;
 mod read;
 mod refs;
 mod rehearse;

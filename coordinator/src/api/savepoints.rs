@@ -25,7 +25,7 @@ pub(super) fn canonical(path: &str) -> Result<String, ApiError> {
     location.map(|location| location.to_string()).map_err(bad)
 }
 
-fn bad(error: LocationError) -> ApiError {
+pub(super) fn bad(error: LocationError) -> ApiError {
     ApiError::new(ErrorKind::Invalid, error.to_string())
 }
 

@@ -12,7 +12,7 @@ use regent_state::{Command, JobGraph, Response};
 
 use super::change::Asked;
 use super::rehearse::rehearse;
-use super::{document, own_code, savepoints};
+use super::{document, own_code, places, savepoints};
 use crate::scheduler::offers::offers_all;
 use crate::scheduler::order;
 
@@ -29,7 +29,7 @@ pub(super) async fn submit(
     // A repeated submission finds its own output where the first one saw nothing.
     let known = view.machine.job(job_id);
     let first = known.is_none();
-    let restore = restore_from(submit)?;
+    let restore = restore_from(asked, submit, first).await?;
     let command = |graph: JobGraph| {
         Command::SubmitJob(SubmitJob {
             job_id,
@@ -41,6 +41,7 @@ pub(super) async fn submit(
         rehearse(asked.rule, asked.tag, command(graph.clone()))?;
     }
     if first {
+        places::check_sinks(&view.machine, asked.root(), &graph).await?;
         inspect(asked, &graph).await?;
         if let Some(from) = &restore {
             savepoints::check_restore(&asked.rule.objects, &graph, from).await?;
@@ -68,12 +69,22 @@ pub(super) async fn submit(
     }
 }
 
-fn restore_from(submit: &v1::SubmitJob) -> Result<Option<RestoreFrom>, ApiError> {
+/// Under the name that the log has for it, so that it is pinned by that.
+async fn restore_from(
+    asked: &Asked<'_>,
+    submit: &v1::SubmitJob,
+    first: bool,
+) -> Result<Option<RestoreFrom>, ApiError> {
     if submit.from_savepoint.is_empty() {
         return Ok(None);
     }
+    let mut path = savepoints::canonical(&submit.from_savepoint)?;
+    if first {
+        let (objects, view) = (&asked.rule.objects, asked.rule.view());
+        path = places::restore_point(objects, &view.machine, &path).await?;
+    }
     Ok(Some(RestoreFrom {
-        path: savepoints::canonical(&submit.from_savepoint)?,
+        path,
         allow_unclaimed_state: submit.allow_unclaimed_state,
     }))
 }

@@ -7,7 +7,9 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::codec;
 use crate::ids::{ArtefactId, JobId, LogIndex, RequestId, Run};
-use crate::model::{Artefact, ArtefactState, Job, RequestRecord};
+use crate::model::{
+    Artefact, ArtefactState, Job, RequestRecord, SavepointRequest, SavepointState, Wanted,
+};
 use crate::path;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,8 +18,8 @@ pub(crate) struct Index {
     pub(crate) requests: OrdMap<RequestId, LogIndex>,
     /// The ledger by owner.
     pub(crate) owned: OrdSet<(JobId, Run, ArtefactId)>,
-    /// The ledger by path.
-    pub(crate) paths: OrdMap<PathDigest, ArtefactId>,
+    /// The ledger by normalised path, so that what lies below a path is found.
+    pub(crate) paths: OrdMap<String, ArtefactId>,
     /// First tries at deleting, by (due time, rank).
     pub(crate) due: OrdSet<(u64, u8, ArtefactId)>,
     /// Deletions that failed before, by (due time, rank): apart, so that neither kind waits behind
@@ -35,6 +37,8 @@ pub(crate) struct Index {
     pub(crate) clean: OrdSet<(u64, JobId)>,
     /// Who starts from a savepoint.
     pub(crate) pins: OrdSet<(PathDigest, JobId)>,
+    /// Normalised folders of savepoints that are asked for and not taken yet, and by whom.
+    pub(crate) targets: OrdSet<(String, JobId)>,
 }
 
 /// A path in 16 bytes.
@@ -89,7 +93,7 @@ impl Index {
         if is_new {
             if artefact.kind.owns_path() {
                 self.paths
-                    .insert(PathDigest::of(&artefact.path), artefact.id);
+                    .insert(path::normalise(&artefact.path), artefact.id);
             }
             if let Some((job, run)) = artefact.owner {
                 self.owned.insert((job, run, artefact.id));
@@ -117,7 +121,7 @@ impl Index {
     fn forget_artefact(&mut self, artefact: &Artefact, is_gone: bool) {
         if is_gone {
             if artefact.kind.owns_path() {
-                self.paths.remove(&PathDigest::of(&artefact.path));
+                self.paths.remove(&path::normalise(&artefact.path));
             }
             if let Some((job, run)) = artefact.owner {
                 self.owned.remove(&(job, run, artefact.id));
@@ -152,6 +156,7 @@ struct JobPlaces {
     dirty: bool,
     clean_ms: Option<u64>,
     pin: Option<PathDigest>,
+    targets: Vec<String>,
 }
 
 impl JobPlaces {
@@ -166,6 +171,7 @@ impl JobPlaces {
             dirty: job.is_dirty(),
             clean_ms: clean.map(|result| result.ended_clock_ms),
             pin: pin.map(|restore| PathDigest::of(&restore.path)),
+            targets: targets(job),
         }
     }
 
@@ -185,6 +191,9 @@ impl JobPlaces {
         if let Some(pin) = self.pin {
             index.pins.insert((pin, self.job));
         }
+        for target in &self.targets {
+            index.targets.insert((target.clone(), self.job));
+        }
     }
 
     fn leave(&self, index: &mut Index) {
@@ -203,5 +212,23 @@ impl JobPlaces {
         if let Some(pin) = self.pin {
             index.pins.remove(&(pin, self.job));
         }
+        for target in &self.targets {
+            index.targets.remove(&(target.clone(), self.job));
+        }
     }
+}
+
+/// Where savepoints of this job will lie, of those that are not taken yet.
+fn targets(job: &Job) -> Vec<String> {
+    if job.is_terminal() {
+        return Vec::new();
+    }
+    let waits = |asked: &&SavepointRequest| asked.state == SavepointState::Waiting;
+    let asked = job.savepoints.iter().filter(waits);
+    let asked = asked.map(|asked| asked.target.as_str());
+    let stop = match &job.wanted {
+        Wanted::Stop { target, .. } => Some(target.as_str()),
+        Wanted::Run | Wanted::Cancel | Wanted::Fail => None,
+    };
+    asked.chain(stop).map(path::normalise).collect()
 }

@@ -18,6 +18,7 @@ use crate::machine::Machine;
 use crate::model::{
     Artefact, Attempt, Checkpoint, Claim, Drain, Job, JobHistory, MemberWish, Meta, Reborn, Reign,
 };
+use crate::path;
 
 /// A sweep that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +168,7 @@ impl Machine {
 
     /// The artefact at exactly this path.
     pub fn artefact_at(&self, path: &str) -> Option<&Arc<Artefact>> {
-        let id = self.index.paths.get(&PathDigest::of(path))?;
+        let id = self.index.paths.get(&path::normalise(path))?;
         self.artefact(*id)
     }
 
@@ -216,7 +217,6 @@ impl Machine {
         self.index.dirty.iter().filter_map(|job| self.job(*job))
     }
 
-    /// How many results are clean.
     /// The results that this command drops at this moment, oldest first.
     pub fn expired(&self, command: &ExpireResults, now_ms: u64) -> impl Iterator<Item = JobId> {
         let count = self.index.clean.len() as u64;
@@ -228,6 +228,7 @@ impl Machine {
         ranked.take_while(goes).map(|(_, (_, job))| *job)
     }
 
+    /// How many results are clean.
     pub fn clean_count(&self) -> usize {
         self.index.clean.len()
     }

@@ -10,6 +10,7 @@ use crate::graph::GraphError;
 use crate::ids::{ArtefactId, AttemptToken, CheckpointId, Epoch, JobId, LogIndex, RequestId, Run};
 use crate::key::Key;
 use crate::model::JobState;
+use crate::occupied::Occupant;
 
 /// What an entry did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -304,6 +305,10 @@ pub enum Rejection {
     MemberRemoved { node: u64 },
     #[error("node {node} is the member at {peer}")]
     MemberElsewhere { node: u64, peer: String },
+    #[error("sink path {path} meets the {by}")]
+    SinkOccupied { path: String, by: Occupant },
+    #[error("a savepoint in {folder} would lie within the {by}")]
+    SavepointWithin { folder: String, by: Occupant },
 }
 
 /// Prints an optional token for messages.
@@ -343,6 +348,8 @@ impl Rejection {
             Self::Expired { .. }
             | Self::BaseAhead { .. }
             | Self::SinkClaimed { .. }
+            | Self::SinkOccupied { .. }
+            | Self::SavepointWithin { .. }
             | Self::TooManySavepoints { .. }
             | Self::RestorePointInUse { .. }
             | Self::Pinned { .. } => Advice::NewRequest,

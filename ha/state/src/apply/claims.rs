@@ -1,4 +1,4 @@
-//! Claims of sink paths: who may write where.
+//! Claims of sink paths: who may write where. What else a sink's path may meet is in `occupied.rs`.
 
 use super::Context;
 use crate::graph::{IfExists, JobGraph};
@@ -6,7 +6,8 @@ use crate::model::{Claim, ClaimHolder, Job};
 use crate::path;
 use crate::response::Rejection;
 
-/// Refuses a graph one of whose sinks meets another job's claim: at its path, above or below it.
+/// Refuses a graph one of whose sinks meets another job's claim, at its path, above or below it; or what the
+/// ledger holds there.
 pub(super) fn check(ctx: &Context<'_>, graph: &JobGraph) -> Result<(), Rejection> {
     for (_, sink) in graph.path_sinks() {
         let path = path::normalise(&sink.path);
@@ -15,6 +16,10 @@ pub(super) fn check(ctx: &Context<'_>, graph: &JobGraph) -> Result<(), Rejection
                 path: sink.path.clone(),
                 job: holder.job,
             });
+        }
+        if let Some(by) = ctx.machine.met_by_sink(&path) {
+            let path = sink.path.clone();
+            return Err(Rejection::SinkOccupied { path, by });
         }
     }
     Ok(())

@@ -67,12 +67,14 @@ pub enum ArtefactKind {
         /// Names below the path; nothing else there is touched.
         files: Vec<String>,
     },
-    /// Local state of a worker.
+    /// Local state of a worker. Not declared so far: workers keep nothing of a job on their disks, of which a test
+    /// of the proving ground convinces itself; the number is reserved.
     WorkerScratch {
         /// The worker.
         worker: WorkerRef,
     },
-    /// Bytes that came with a submission.
+    /// Bytes that came with a submission. Not declared so far: a submission is its job file, which the log holds;
+    /// the number is reserved.
     Blob,
 }
 

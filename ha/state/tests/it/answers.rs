@@ -207,5 +207,21 @@ pub(crate) fn rejections() -> Vec<Rejection> {
             node: 2,
             peer: "jm-2:7201".to_owned(),
         },
+        Rejection::SinkOccupied {
+            path: "/out".to_owned(),
+            by: occupant(Some(job)),
+        },
+        Rejection::SavepointWithin {
+            folder: "/chk/a".to_owned(),
+            by: occupant(None),
+        },
     ]
+}
+
+fn occupant(job: Option<JobId>) -> regent_state::Occupant {
+    regent_state::Occupant {
+        what: "checkpoint".to_owned(),
+        path: "/chk/a/1.3/chk-9".to_owned(),
+        job,
+    }
 }

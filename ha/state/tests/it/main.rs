@@ -15,6 +15,7 @@ mod golden;
 mod history;
 mod jobs;
 mod leadership;
+mod occupied;
 mod operations;
 mod properties;
 mod rebirth;

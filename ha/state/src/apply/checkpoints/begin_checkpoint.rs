@@ -15,8 +15,7 @@ pub(in crate::apply) fn apply(
 ) -> Result<Response, Rejection> {
     let mut job = ctx.job_at(command.job, command.token)?;
     check(&job)?;
-    let id = job.next_checkpoint;
-    let path = path(&job, command, id)?;
+    let (id, path) = vacant(ctx, &job, command)?;
     let kind = match command.kind.is_savepoint() {
         true => ArtefactKind::Savepoint {
             id: Some(id),
@@ -56,6 +55,23 @@ fn check(job: &Job) -> Result<(), Rejection> {
             pending: pending.id,
         }),
         None => Ok(()),
+    }
+}
+
+/// The first id whose directory would hold nothing that is known already: users name folders and sinks as they
+/// like, this one too. Each such id costs them one, so the search ends.
+fn vacant(
+    ctx: &Context<'_>,
+    job: &Job,
+    command: &BeginCheckpoint,
+) -> Result<(CheckpointId, String), Rejection> {
+    let mut id = job.next_checkpoint;
+    loop {
+        let path = path(job, command, id)?;
+        if ctx.machine.is_vacant(&path) {
+            return Ok((id, path));
+        }
+        id = CheckpointId(id.0 + 1);
     }
 }
 

@@ -9,6 +9,7 @@ pub(super) mod sink_prepared;
 pub(super) mod stop_job;
 pub(super) mod submit_job;
 
+use super::Context;
 use crate::model::Job;
 use crate::response::{JobAnswer, Rejection, Response};
 
@@ -22,6 +23,18 @@ fn answer(job: &Job, already: bool) -> Response {
         state: job.state,
         already,
     })
+}
+
+/// A savepoint lies where nothing is deleted around it and nothing is read as output.
+fn check_target(ctx: &Context<'_>, target: &str) -> Result<(), Rejection> {
+    check_path(target)?;
+    match ctx.machine.around_savepoints(target) {
+        Some(by) => Err(Rejection::SavepointWithin {
+            folder: target.to_owned(),
+            by,
+        }),
+        None => Ok(()),
+    }
 }
 
 fn wrong_state(job: &Job, needs: &str) -> Rejection {

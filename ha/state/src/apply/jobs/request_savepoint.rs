@@ -1,7 +1,7 @@
 //! `RequestSavepoint`.
 
 use super::super::Context;
-use super::{check_path, wrong_state};
+use super::{check_target, wrong_state};
 use crate::command::RequestSavepoint;
 use crate::model::{Job, SavepointRequest, SavepointState, Wanted};
 use crate::response::{Effect, JobAnswer, Rejection, Response};
@@ -15,7 +15,6 @@ pub(in crate::apply) fn apply(
     ctx: &mut Context<'_>,
     command: &RequestSavepoint,
 ) -> Result<Response, Rejection> {
-    check_path(&command.target)?;
     let mut job = ctx.job(command.job)?;
     if job.is_terminal() {
         return Err(Rejection::AlreadyTerminal {
@@ -26,6 +25,7 @@ pub(in crate::apply) fn apply(
     if job.wanted != Wanted::Run || job.only_commits() {
         return Err(wrong_state(&job, "a job that goes on running"));
     }
+    check_target(ctx, &command.target)?;
     let waits = |request: &&SavepointRequest| request.state == SavepointState::Waiting;
     let waiting = job.savepoints.iter().filter(waits).count();
     if waiting >= WAITING_MAX {

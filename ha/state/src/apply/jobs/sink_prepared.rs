@@ -43,17 +43,26 @@ fn replace(ctx: &mut Context<'_>, job: &Job, command: &SinkPrepared) -> Result<(
     let sink = graph
         .vertex(&command.vertex)
         .and_then(|vertex| vertex.sink.as_ref());
-    let Some(sink) = sink.filter(|_| !command.files.is_empty()) else {
+    let Some(sink) = sink else { return Ok(()) };
+    let files = unowned(ctx, &sink.path, &command.files);
+    if files.is_empty() {
         return Ok(());
-    };
+    }
     let kind = ArtefactKind::Replaced {
         vertex: command.vertex.clone(),
-        files: command.files.clone(),
+        files,
     };
     let owner = Some((job.id, job.run));
     let artefact = ledger::declare(ctx, owner, kind, sink.path.clone(), None);
     ledger::give_up(ctx, artefact, None);
     Ok(())
+}
+
+/// What the ledger holds goes by its own entry or not at all: submission refuses such a path, but what an
+/// earlier version declared may be there.
+fn unowned(ctx: &Context<'_>, sink: &str, files: &[String]) -> Vec<String> {
+    let owned = |file: &&String| ctx.machine.is_in_artefact(&format!("{sink}/{file}"));
+    files.iter().filter(|file| !owned(file)).cloned().collect()
 }
 
 /// Only plain names below the sink's path, and none that this run could write itself.

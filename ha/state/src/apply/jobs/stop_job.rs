@@ -1,7 +1,7 @@
 //! `StopJob`.
 
 use super::super::Context;
-use super::{answer, check_path, wrong_state};
+use super::{answer, check_target, wrong_state};
 use crate::command::StopJob;
 use crate::model::{JobEventKind, Wanted};
 use crate::response::{Effect, Rejection, Response};
@@ -10,7 +10,6 @@ pub(in crate::apply) fn apply(
     ctx: &mut Context<'_>,
     command: &StopJob,
 ) -> Result<Response, Rejection> {
-    check_path(&command.target)?;
     let mut job = ctx.job(command.job)?;
     if job.is_terminal() {
         return Err(Rejection::AlreadyTerminal {
@@ -28,6 +27,7 @@ pub(in crate::apply) fn apply(
     if job.wanted != Wanted::Run {
         return Err(wrong_state(&job, "a job that is not being ended already"));
     }
+    check_target(ctx, &command.target)?;
     job.wanted = wanted;
     let actor = ctx.actor;
     ctx.event(&job, JobEventKind::Stopping, Some(actor));
