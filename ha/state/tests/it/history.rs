@@ -7,6 +7,7 @@ use regent_state::graph::*;
 use regent_state::ids::*;
 use regent_state::model::*;
 
+use crate::samples::change_member;
 use crate::support::*;
 
 pub(crate) const JOBS: u8 = 3;
@@ -30,7 +31,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let nonsense = prop::bool::weighted(0.1);
     let pass = prop_oneof![4 => 0..50_u32, 1 => 0..40_000_u32];
     let step = (
-        0..40_u8,
+        0..44_u8,
         1..=JOBS,
         any::<u8>(),
         any::<bool>(),
@@ -50,14 +51,34 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..200)
 }
 
+/// Where a user puts something: mostly apart, now and then into what is there already or will be.
+fn folder(world: &World, step: Step, apart: &str) -> String {
+    let id = job_id(step.job);
+    let job = world.machine.job(id);
+    let run = job.map(|job| job.run).unwrap_or_default();
+    let next = job.map_or(1, |job| job.next_checkpoint.0) + u64::from(step.flag);
+    match step.pick % 13 {
+        3 => format!("{ROOT}/{id}/{run}/chk-{next}"),
+        5 => format!("/sp/savepoint-{run}-{next}"),
+        7 => format!("/out/{}/in", 1 + step.pick % JOBS),
+        9 => ROOT.to_owned(),
+        11 => {
+            let all: Vec<_> = world.machine.artefacts().collect();
+            let chosen = all.get(usize::from(step.pick) % all.len().max(1));
+            chosen.map_or_else(|| apart.to_owned(), |one| format!("{}/in", one.path))
+        }
+        _ => apart.to_owned(),
+    }
+}
+
 /// The graph of a job number, in a few tastes.
-fn graph_of(step: Step) -> JobGraph {
+fn graph_of(world: &World, step: Step) -> JobGraph {
     let mode = match step.pick % 4 {
         0 => IfExists::Refuse,
         1 => IfExists::Replace,
         _ => IfExists::Append,
     };
-    let path = format!("/out/{}", step.job);
+    let path = folder(world, step, &format!("/out/{}", step.job));
     let sink = (step.pick % 5 != 0).then(|| sink(&path, mode));
     let mut graph = graph("any", sink);
     let retention = match step.job {
@@ -66,11 +87,18 @@ fn graph_of(step: Step) -> JobGraph {
         _ => Retention::RetainOnCancellation,
     };
     graph.checkpointing = Some(checkpointing(1 + u32::from(step.pick % 3), retention));
-    graph.restart_strategy = match step.pick % 3 {
+    graph.restart_strategy = match step.pick / 4 % 4 {
         0 => RestartStrategy::None,
         1 => RestartStrategy::FixedDelay {
             attempts: 5,
             delay_ms: 10,
+        },
+        2 => RestartStrategy::ExponentialDelay {
+            initial_backoff_ms: 5,
+            max_backoff_ms: 100,
+            multiplier_permille: 1_500,
+            jitter_permille: 100,
+            reset_threshold_ms: 500,
         },
         _ => RestartStrategy::FailureRate {
             max_failures: 3,
@@ -122,6 +150,7 @@ fn natural(world: &World, step: Step) -> Command {
             (None, _) => begin(step, job, token),
         },
         JobState::Failing | JobState::Cancelling => end(step, job),
+        JobState::Suspended if often => Command::ResumeJobs(ResumeJobs {}),
         _ if step.pick % 3 == 0 => over(world, step, token),
         _ => commit
             .filter(|_| step.flag)
@@ -181,7 +210,7 @@ pub(crate) fn command(world: &World, step: Step) -> Option<Command> {
         14 | 15 => over(world, step, token),
         16 if step.pick % 3 == 0 => Command::CancelJob(CancelJob { job: id }),
         17 if step.pick % 3 == 0 => {
-            let target = "/sp".to_owned();
+            let target = folder(world, step, "/sp");
             Command::StopJob(StopJob {
                 job: id,
                 target,
@@ -189,7 +218,7 @@ pub(crate) fn command(world: &World, step: Step) -> Option<Command> {
             })
         }
         18 => {
-            let target = "/sp".to_owned();
+            let target = folder(world, step, "/sp");
             Command::RequestSavepoint(RequestSavepoint { job: id, target })
         }
         19 if step.pick % 4 == 0 => Command::FailJob(FailJob {
@@ -234,6 +263,19 @@ pub(crate) fn command(world: &World, step: Step) -> Option<Command> {
                 keep_at_most,
             })
         }
+        40 => Command::SetFeatureLevel(SetFeatureLevel {
+            level: u32::from(step.pick % 3),
+        }),
+        41 => {
+            let roles = [MemberRole::Voter, MemberRole::Learner, MemberRole::Removed];
+            let wanted = roles[usize::from(step.pick) % roles.len()];
+            change_member(4 + u64::from(step.pick % 5), wanted)
+        }
+        42 => Command::DrainWorker(DrainWorker {
+            worker: worker(u32::from(step.pick % 2)).worker,
+            drained: step.flag,
+        }),
+        43 => Command::ResumeJobs(ResumeJobs {}),
         _ => {
             let reason = step.flag.then(|| "not-enough-slots".to_owned());
             Command::JobWaiting(JobWaiting {
@@ -258,7 +300,7 @@ fn submit(world: &World, step: Step) -> Command {
             path: artefact.path.clone(),
             allow_unclaimed_state: true,
         });
-    let graph = graph_of(step);
+    let graph = graph_of(world, step);
     Command::SubmitJob(SubmitJob {
         job_id: job_id(step.job),
         graph,

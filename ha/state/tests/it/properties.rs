@@ -11,6 +11,7 @@ use regent_state::response::*;
 use regent_state::{Change, Command, EntryId, Envelope, Key, Machine};
 
 use crate::history::*;
+use crate::samples::all_commands;
 use crate::support::*;
 
 /// Sees every entry and remembers what may never change again.
@@ -47,6 +48,7 @@ impl Oracle {
         for job in machine.jobs() {
             self.watch_job(job);
         }
+        nothing_kept_lies_within_another(machine);
         assert!(machine.clock_ms() >= self.clock_ms, "the clock went back");
         self.clock_ms = machine.clock_ms();
     }
@@ -74,6 +76,31 @@ impl Oracle {
     }
 }
 
+/// Deleting a directory must not reach what is alive, and no savepoint is output. Of another cluster's savepoint
+/// only the files that it names are deleted.
+fn nothing_kept_lies_within_another(machine: &Machine) {
+    let claims: BTreeSet<&String> = machine.claims().map(|(path, _)| path).collect();
+    for artefact in machine.artefacts() {
+        let kept = matches!(
+            artefact.state,
+            ArtefactState::Live | ArtefactState::Retained
+        );
+        if !kept || !artefact.kind.owns_path() {
+            continue;
+        }
+        let is_savepoint = matches!(artefact.kind, ArtefactKind::Savepoint { .. });
+        let path = &artefact.path;
+        for (at, _) in path.char_indices().filter(|(_, c)| *c == '/') {
+            let above = &path[..at];
+            let around = machine.artefact_at(above);
+            let around = around.filter(|around| around.owner.is_some());
+            assert!(around.is_none(), "{path} lies within {around:?}");
+            let output = is_savepoint && claims.contains(&above.to_owned());
+            assert!(!output, "{path} lies in the sink {above}");
+        }
+    }
+}
+
 fn play(steps: &[Step]) -> World {
     let mut world = World::new();
     let mut oracle = Oracle::default();
@@ -81,6 +108,11 @@ fn play(steps: &[Step]) -> World {
         world.pass(u64::from(step.pass_ms));
         if step.verb == 0 && step.pick % 2 == 0 {
             world.lead(u64::from(step.job));
+            oracle.watch(&world.machine);
+            continue;
+        }
+        if step.verb == 0 && step.pick % 8 == 1 {
+            world.relive();
             oracle.watch(&world.machine);
             continue;
         }
@@ -114,10 +146,11 @@ fn write(world: &mut World, step: Step, number: usize, command: Command) -> Resp
     }
     // Nonsense repeats an earlier request id.
     let id = if step.nonsense { number / 2 } else { number };
-    let tag = request(
+    let mut tag = request(
         u8::try_from(id % 256).unwrap(),
         world.index.saturating_sub(3),
     );
+    tag.base_generation = world.generation();
     world.write(None, step.flag.then_some(tag), command)
 }
 
@@ -137,9 +170,14 @@ fn refused_leaves_nothing(before: &Machine, after: &Machine, rejection: &Rejecti
     );
 }
 
-/// Everything in the state, as the store has it after following the changes.
-fn follow(log: &[(EntryId, Envelope)], store: &mut BTreeMap<Key, Vec<u8>>) -> Machine {
-    let mut machine = Machine::new();
+/// Everything in the state, as the store has it after following the changes from where the log begins.
+fn follow(
+    base: &Machine,
+    log: &[(EntryId, Envelope)],
+    store: &mut BTreeMap<Key, Vec<u8>>,
+) -> Machine {
+    let mut machine = base.clone();
+    store.extend(machine.entities());
     for (entry, envelope) in log {
         for change in machine.apply(*entry, envelope).changes {
             match change {
@@ -151,8 +189,14 @@ fn follow(log: &[(EntryId, Envelope)], store: &mut BTreeMap<Key, Vec<u8>>) -> Ma
     machine
 }
 
-/// Ends every job, proves its attempts over, commits, cleans and sweeps.
+/// Resumes what is suspended, ends every job, proves its attempts over, commits, cleans and sweeps.
 fn heal(world: &mut World) {
+    if world.machine.is_suspended() {
+        assert_eq!(
+            world.ask(Command::ResumeJobs(ResumeJobs {})),
+            Response::Done
+        );
+    }
     for number in 1..=JOBS {
         let Some(job) = world.machine.job(job_id(number)).cloned() else {
             continue;
@@ -199,14 +243,14 @@ proptest! {
     fn replays_agree_to_the_byte(steps in steps(), cut in any::<prop::sample::Index>()) {
         let world = play(&steps);
         let mut store = BTreeMap::new();
-        let replayed = follow(&world.log, &mut store);
+        let replayed = follow(&world.base, &world.log, &mut store);
         prop_assert_eq!(replayed.hash(), world.machine.hash());
         let entities: BTreeMap<Key, Vec<u8>> = world.machine.entities().collect();
         prop_assert_eq!(&store, &entities, "the changes tell the whole state");
 
         // A snapshot at any point and the entries after it give the same.
         let cut = cut.index(world.log.len() + 1);
-        let half = follow(&world.log[..cut], &mut BTreeMap::new());
+        let half = follow(&world.base, &world.log[..cut], &mut BTreeMap::new());
         let entities = half.entities().map(|(key, value)| (key.to_bytes(), value));
         let mut restored = Machine::from_entities(entities).unwrap();
         prop_assert_eq!(restored.hash(), half.hash());
@@ -238,6 +282,12 @@ proptest! {
     }
 }
 
+/// The name of the variant.
+fn name(command: &Command) -> String {
+    let shape = format!("{command:?}");
+    shape.split('(').next().unwrap_or_default().to_owned()
+}
+
 /// The properties are worth little if most steps are refused: every command is accepted somewhere,
 /// and every state is reached.
 #[test]
@@ -248,12 +298,10 @@ fn histories_reach_everywhere() {
     for _ in 0..150 {
         let tree = steps().new_tree(&mut runner).unwrap();
         let world = play(&tree.current());
-        let mut machine = Machine::new();
+        let mut machine = world.base.clone();
         for (entry, envelope) in &world.log {
             let response = machine.apply(*entry, envelope).response;
-            let shape = format!("{:?}", envelope.command);
-            let name = shape.split('(').next().unwrap_or_default().to_owned();
-            let count = accepted.entry(name).or_default();
+            let count = accepted.entry(name(&envelope.command)).or_default();
             *count += u32::from(response.rejection().is_none());
             for job in machine.jobs() {
                 *accepted.entry(job.state.to_string()).or_default() += 1;
@@ -264,12 +312,20 @@ fn histories_reach_everywhere() {
             }
         }
     }
-    for (what, count) in &accepted {
+    let commands = all_commands();
+    let wanted: BTreeSet<String> = commands
+        .iter()
+        .map(name)
+        .chain(JobState::ALL.iter().map(JobState::to_string))
+        .chain(["clean".to_owned(), "commit-only".to_owned()])
+        .collect();
+    assert_eq!(wanted.len(), 28 + 10 + 2, "{wanted:?}");
+    for what in &wanted {
+        let count = accepted.get(what).copied().unwrap_or(0);
         assert!(
-            *count >= 5,
+            count >= 5,
             "{what} happened {count} times only: {accepted:?}"
         );
     }
-    // 24 commands (feature levels have a test of their own), 9 states, and two more.
-    assert_eq!(accepted.len(), 24 + 9 + 2, "{accepted:?}");
+    assert_eq!(accepted.len(), wanted.len(), "{accepted:?}");
 }

@@ -9,7 +9,7 @@ use regent_state::graph::*;
 use regent_state::ids::*;
 use regent_state::model::*;
 use regent_state::response::*;
-use regent_state::{Command, EntryId, Envelope, Machine, RequestTag};
+use regent_state::{Command, EntryId, Envelope, Machine, Rebirth, RequestTag};
 
 pub(crate) const ROOT: &str = "/var/checkpoints";
 
@@ -23,6 +23,10 @@ pub(crate) struct World {
     pub(crate) node: u64,
     pub(crate) clock_ms: u64,
     pub(crate) effects: Vec<Effect>,
+    /// The state before the log: empty, or what a new life began with.
+    pub(crate) base: Machine,
+    /// How often the state was reborn.
+    pub(crate) lives: u64,
 }
 
 pub(crate) fn job_id(number: u8) -> JobId {
@@ -51,10 +55,35 @@ impl World {
 
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch {
-            generation: 1,
+            generation: self.generation(),
             term: self.term,
             node: NodeId(self.node),
         }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        1 + self.lives
+    }
+
+    /// A majority is lost and the state recovered: a new life of the same jobs, with a log of its own.
+    pub(crate) fn relive(&mut self) {
+        self.index += 1;
+        self.lives += 1;
+        let rebirth = Rebirth {
+            cluster_id: cluster_id(),
+            generation: self.generation(),
+            entry: EntryId {
+                index: LogIndex(self.index),
+                term: self.term,
+                node: NodeId(self.node),
+            },
+            wall_ms: 1_700_000_000_000 + self.clock_ms,
+            cause: "recovered".to_owned(),
+        };
+        self.base = self.machine.reborn(&rebirth).expect("a state that was led");
+        self.machine = self.base.clone();
+        self.log.clear();
+        self.lead(1);
     }
 
     /// Writes an entry and checks every invariant after it.
