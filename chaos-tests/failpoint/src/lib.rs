@@ -50,6 +50,7 @@ pub const COURSES: &[(&str, &[&str])] = &[
         "cleanup",
         &["picked", "one-deleted", "deleted", "gathered", "recorded"],
     ),
+    ("sweep", &["gathered", "recorded"]),
     ("disk", &["sync"]),
 ];
 

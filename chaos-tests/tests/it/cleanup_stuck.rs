@@ -1,5 +1,5 @@
-//! Directories that can't be removed for a while: retried across failovers until they are gone, clean only
-//! then; given up after a bounded strategy's last try, listed with the cause, and retried by hand.
+//! Directories that can't be removed for a while: retried across failovers until they are gone, by themselves,
+//! clean only then; given up after a bounded strategy's last try, listed with the cause, and retried by hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,9 +52,13 @@ fn wait_for_failure(cluster: &Cluster, path: &Path, attempts: u64) -> u64 {
 fn an_undeletable_directory_is_retried_across_failovers() {
     let mut phases = Phases::of("cleanup_stuck");
     let mut cluster = Cluster::start(Options::default());
+    // Retried for ever, as by default, but not an hour apart.
+    let strategy = "cleanup-strategy: { type: exponential-delay, initial-backoff: 200ms, \
+                    max-backoff: 1s }\n";
+    reconfigure(&cluster, strategy);
+    cluster.wait_for_workers(2);
+    phases.done("ready");
     let (job, path, obstacle) = obstructed(&cluster, "stuck");
-    // A foreign file is no obstacle: nothing else lives in a checkpoint's directory.
-    fs::write(path.join("guest"), "x").ok();
     let mut tried = wait_for_failure(&cluster, &path, 1);
     phases.done("subsumed, and not removable");
     for round in 1..=knobs::rounds(2, 10) {
@@ -91,7 +95,7 @@ fn an_undeletable_directory_is_retried_across_failovers() {
     );
 
     obstacle.take_away(&cluster.home().join("moved"));
-    retry(&cluster, &job.id);
+    // Nobody asks for it.
     wait_for_clean(&cluster, &job.id, SOON);
     assert!(!path.exists(), "{} is gone", path.display());
     assert_eq!(
@@ -101,6 +105,41 @@ fn an_undeletable_directory_is_retried_across_failovers() {
     assert_eq!(job.result()["state"], "CANCELED");
     assert_verified(&cluster);
     phases.done("made removable, and clean");
+    cluster.stop();
+}
+
+#[test]
+fn a_foreign_file_in_a_checkpoint_goes_with_it() {
+    let mut cluster = Cluster::start(Options {
+        jobmanagers: 1,
+        taskmanagers: 1,
+        ..Options::default()
+    });
+    let text = counting("guests", 100, "interval: 500ms", "type: none", "");
+    let mut job = Job::submit(&cluster, &written(&cluster, "guests", &text));
+    job.wait_for_checkpoint(SOON);
+    let path = wait_until(SOON, "foreign files in a checkpoint", || {
+        let shown = job.look();
+        let path = PathBuf::from(shown["checkpoints"]["latest"]["path"].as_str()?);
+        fs::create_dir(path.join("deep")).ok()?;
+        fs::write(path.join("deep/guest"), "x").ok()?;
+        fs::write(path.join("guest"), "x").ok()?;
+        Some(path)
+    });
+    // Subsumed, and gone with all that was in it.
+    wait_until(SOON, "the checkpoint is gone", || {
+        (!path.exists() && listed(&cluster, &path).is_none()).then_some(())
+    });
+    assert_eq!(
+        cluster.json(&["job", "cancel", &job.id])["state"],
+        "CANCELED"
+    );
+    wait_for_clean(&cluster, &job.id, SOON);
+    assert_eq!(
+        stored(&cluster.dir().join("checkpoints")),
+        [] as [PathBuf; 0]
+    );
+    assert_verified(&cluster);
     cluster.stop();
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use regent_chaos::cleanup::{
-    assert_verified, retry, undone, wait_for_clean, wait_for_rest, written,
+    assert_verified, reconfigure, undone, wait_for_clean, wait_for_rest, written,
 };
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::jobs::Job;
@@ -221,6 +221,11 @@ fn a_store_that_refuses_or_is_down_is_cleaned_afterwards() {
     let mut phases = Phases::of("s3_down");
     let mut stage = stage("down");
     let minute = Duration::from_secs(u64::from(knobs::rounds(8, 60)));
+    // Retried for ever, as by default, but not an hour apart.
+    let strategy = "cleanup-strategy: { type: exponential-delay, initial-backoff: 200ms, \
+                    max-backoff: 2s }\n";
+    reconfigure(&stage.cluster, strategy);
+    stage.cluster.wait_for_workers(2);
     let table = [
         ("denied", vec![Kind::Delete], Fault::Denied),
         ("down", Kind::ALL.to_vec(), Fault::Down),
@@ -250,7 +255,7 @@ fn a_store_that_refuses_or_is_down_is_cleaned_afterwards() {
         assert_eq!(cluster.json(&["job", "result", &id])["clean"], false);
         assert!(!undone(cluster).is_empty());
         stage.proxy.set(None);
-        retry(cluster, &id);
+        // Nobody asks for another try.
         wait_for_clean(cluster, &id, SOON);
         assert_eq!(stage.objects(&format!("down/{id}")), [] as [String; 0]);
         assert_eq!(cluster.json(&["job", "result", &id])["state"], "CANCELED");

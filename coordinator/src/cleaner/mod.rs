@@ -175,8 +175,10 @@ impl Cleaner {
             let sweeps = self.sweeps.clone();
             let ids: Vec<ArtefactId> = sweeps.iter().map(|report| report.artefact).collect();
             let command = Command::CleanupSwept(CleanupSwept { sweeps });
+            reach("sweep", "gathered");
             match rule.propose(ACTOR, command).await {
                 Ok(_) => {
+                    reach("sweep", "recorded");
                     self.sweeps.clear();
                     self.free(&ids);
                 }
