@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // Few reports have it, and all would be as large.
+        .boxed(".regent.v1.TaskReport.metrics")
         .compile_fds(descriptors)?;
     Ok(())
 }

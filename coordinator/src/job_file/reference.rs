@@ -399,7 +399,7 @@ pub static SECTIONS: &[Section] = &[
                 "idle-timeout",
                 "duration, at least `1ms`",
                 "none",
-                "a source subtask without rows for so long holds no window back",
+                "a source subtask (of `kafka`: a partition that is read up to its end) without rows for so long holds no window back",
             ),
         ],
     },

@@ -30,6 +30,7 @@ pub(crate) fn failed_reports(
         pending_transactions: 0,
         failure_kind: "task".to_owned(),
         stuck: false,
+        metrics: None,
     };
     tasks.map(report).collect()
 }

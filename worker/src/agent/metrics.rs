@@ -119,7 +119,7 @@ pub static TABLE: &[Metric] = &[
         Counter,
         "worker,job,vertex,subtask",
         "worker",
-        "Rows skipped because they did not parse.",
+        "Rows skipped because they did not parse, since the job began.",
     ),
     metric(
         "regent_worker_task_records_late_total",

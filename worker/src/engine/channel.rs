@@ -18,6 +18,7 @@ use super::memory::{Charge, TaskMemory};
 use super::meter::{Activity, Meter};
 use super::partition::Partitioner;
 use super::schema::row_bytes;
+use super::sources::Tells;
 
 /// Elements that a channel holds before its sender waits.
 pub(crate) const CHANNEL_ELEMENTS: usize = 8;
@@ -172,14 +173,40 @@ impl Outputs {
         Ok(())
     }
 
-    /// Passes on the watermark of the inputs, or that of an end. A task that brings watermarks
-    /// forth itself lets no others through.
+    /// Passes on the watermark of the inputs, that of a source which tells its time, or that of an end. A
+    /// task that takes it from its rows lets no others through.
     pub(crate) async fn watermark(&mut self, micros: i64) {
-        if self.clock.is_some() && micros != i64::MAX {
-            return;
+        let micros = match &mut self.clock {
+            Some(clock) if micros != i64::MAX => clock.tell(micros),
+            _ => Some(micros),
+        };
+        if let Some(micros) = micros {
+            self.meter.watermark(micros);
+            self.broadcast(Element::Watermark(micros)).await;
         }
-        self.meter.watermark(micros);
-        self.broadcast(Element::Watermark(micros)).await;
+    }
+
+    /// The source says itself what of its time it tells; the rest is still found out here.
+    pub(crate) fn leave_time_to(&mut self, source: Tells) {
+        match source {
+            Tells::Nothing => {}
+            Tells::Watermarks => {
+                if let Some(clock) = &mut self.clock {
+                    clock.be_told();
+                }
+            }
+            Tells::Silence => self.clock = None,
+        }
+    }
+
+    /// True if this task finds out by itself when it is idle.
+    pub(crate) fn counts_silence(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// True if the watermark is taken from the times of rows.
+    pub(crate) fn reads_rows_times(&self) -> bool {
+        self.clock.as_ref().is_some_and(|clock| !clock.is_told())
     }
 
     /// All inputs are idle.

@@ -1,5 +1,6 @@
-//! Event time of a task's output: the highest time among the rows so far is its watermark. Lateness is
-//! the business of whoever closes windows. Pure; sending is the task's.
+//! Event time of a task's output: the highest time among the rows so far is its watermark, unless a
+//! source tells its time itself. Lateness is the business of whoever closes windows. Pure; sending is the
+//! task's.
 
 use std::time::{Duration, Instant};
 
@@ -13,18 +14,18 @@ use serde_json::Value;
 use super::error::TaskError;
 use super::schema::find_column;
 
-/// The watermark of one task's output.
-#[derive(Debug)]
-pub(crate) struct EventClock {
-    column: usize,
-    highest: i64,
-    idle_after: Option<Duration>,
-    last_rows: Instant,
-    idle: bool,
+/// The event time that a vertex is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EventTime {
+    /// The column that holds it, and its name.
+    pub(crate) column: usize,
+    pub(crate) name: String,
+    /// Silence of this length is idleness.
+    pub(crate) idle_after: Option<Duration>,
 }
 
-impl EventClock {
-    /// The clock that a vertex's configuration asks for, if any.
+impl EventTime {
+    /// What a vertex's configuration asks for, if anything.
     pub(crate) fn of(plan: &VertexPlan, schema: &Schema) -> Result<Option<Self>, TaskError> {
         // What else is in the configuration, and whether it can be read, is the vertex's business.
         let config: Option<Value> = serde_json::from_str(&plan.config_json).ok();
@@ -43,11 +44,57 @@ impl EventClock {
         }
         Ok(Some(Self {
             column,
-            highest: i64::MIN,
+            name: spec.column,
             idle_after: spec.idle_timeout_ms.map(Duration::from_millis),
+        }))
+    }
+}
+
+/// The watermark of one task's output.
+#[derive(Debug)]
+pub(crate) struct EventClock {
+    column: usize,
+    highest: i64,
+    idle_after: Option<Duration>,
+    last_rows: Instant,
+    idle: bool,
+    /// The source says what time it is: that of rows means nothing.
+    told: bool,
+}
+
+impl EventClock {
+    /// The clock that a vertex's configuration asks for, if any.
+    pub(crate) fn of(plan: &VertexPlan, schema: &Schema) -> Result<Option<Self>, TaskError> {
+        let time = EventTime::of(plan, schema)?;
+        Ok(time.map(|time| Self {
+            column: time.column,
+            highest: i64::MIN,
+            idle_after: time.idle_after,
             last_rows: Instant::now(),
             idle: false,
+            told: false,
         }))
+    }
+
+    /// From now on only [`Self::tell`] moves it.
+    pub(crate) fn be_told(&mut self) {
+        self.told = true;
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// What is said of the time; answers the watermark to send. `None` too where rows say it.
+    pub(crate) fn tell(&mut self, micros: i64) -> Option<i64> {
+        if !self.told {
+            return None;
+        }
+        let woke = std::mem::take(&mut self.idle);
+        self.last_rows = Instant::now();
+        let rose = micros > self.highest;
+        self.highest = self.highest.max(micros);
+        (rose || woke).then_some(self.highest)
     }
 
     /// Takes the times of rows that are being sent; answers the watermark to send behind them.
@@ -59,6 +106,9 @@ impl EventClock {
             self.last_rows = Instant::now();
         }
         let woke = std::mem::take(&mut self.idle);
+        if self.told {
+            return woke.then_some(self.highest);
+        }
         let times = batch.column(self.column);
         // Without any time in the batch the watermark stays where it is.
         let latest = max(times.as_primitive::<TimestampMicrosecondType>());
@@ -132,6 +182,21 @@ mod tests {
             "awake, though no later"
         );
         assert!(clock.idle_at().is_some());
+    }
+
+    #[test]
+    fn what_a_source_says_of_its_time_counts_instead_of_its_rows() {
+        let config = r#"{"event-time":{"column":"at","idle-timeout-ms":1000}}"#;
+        let mut clock = clock(config).unwrap().unwrap();
+        assert_eq!(clock.tell(3), None, "its rows say it");
+        clock.be_told();
+        assert_eq!(clock.observe(&batch(&[Some(9)])), None);
+        assert_eq!(clock.tell(4), Some(4));
+        assert_eq!(clock.tell(3), None, "it never falls");
+        assert!(clock.idle(clock.idle_at().unwrap()));
+        assert_eq!(clock.observe(&batch(&[Some(1)])), Some(4), "awake");
+        assert!(clock.idle(clock.idle_at().unwrap()));
+        assert_eq!(clock.tell(4), Some(4), "awake by its word");
     }
 
     #[test]

@@ -8,6 +8,14 @@ pub(crate) enum TaskError {
     /// The task's own data, configuration or files.
     #[error("{0}")]
     Task(String),
+    /// A file lacks a column that the job file names.
+    #[error("{message}")]
+    NoColumn {
+        message: String,
+        column: String,
+        /// Names that the file has, as far as they are of a usual length and number.
+        header: Vec<String>,
+    },
     /// A data channel broke or could not be opened; the cause lies elsewhere.
     #[error("{0}")]
     Channel(String),
@@ -27,7 +35,7 @@ impl TaskError {
     #[must_use]
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Task(_) => "task",
+            Self::Task(_) | Self::NoColumn { .. } => "task",
             Self::Channel(_) => "channel",
             Self::Restore(_) => "restore",
             Self::Stuck(_) => "stuck",

@@ -32,13 +32,26 @@ pub(crate) fn inspect(order: &InspectPaths, remote: &Remote) -> PathsInspected {
             _ => Ok(()),
         };
         if let Err(error) = looked {
-            answer.problems.push(PathProblem {
-                vertex: vertex.id.clone(),
-                message: error.to_string(),
-            });
+            answer.problems.push(problem(vertex, &error));
         }
     }
     answer
+}
+
+/// A column that isn't there is a matter of the job file, and of the names that would be right.
+fn problem(vertex: &VertexPlan, error: &TaskError) -> PathProblem {
+    let (key, valid) = match error {
+        TaskError::NoColumn { column, header, .. } => {
+            (vec!["columns".to_owned(), column.clone()], header.clone())
+        }
+        _ => Default::default(),
+    };
+    PathProblem {
+        vertex: vertex.id.clone(),
+        message: error.to_string(),
+        key,
+        valid,
+    }
 }
 
 fn inspect_source(vertex: &VertexPlan, remote: &Remote) -> Result<(), TaskError> {
@@ -232,6 +245,13 @@ mod tests {
         assert_eq!(look(source(dir.path(), "y")), (vec![], vec![]));
         let (problems, _) = look(source(&path, "z"));
         assert!(problems[0].ends_with("there is no column z in the header line"));
+        let order = InspectPaths {
+            vertices: vec![source(&path, "z")],
+            ..InspectPaths::default()
+        };
+        let answer = inspect(&order, &Remote::new(Arc::new(Nothing)));
+        assert_eq!(answer.problems[0].key, ["columns", "z"]);
+        assert_eq!(answer.problems[0].valid, ["x", "y"]);
         let (problems, _) = look(source(&dir.path().join("b.csv"), "y"));
         assert!(problems[0].contains("b.csv"), "{problems:?}");
     }

@@ -1,5 +1,6 @@
-//! Memory of a slot: what its tasks keep as state, and the rows that wait in the channels which they
-//! fill. Counted once for each batch.
+//! Memory of a slot: what its tasks keep as state, what the clients of sources and sinks may take for
+//! messages and objects on their way, and the rows that wait in the channels which they fill. Counted once
+//! for each batch.
 //!
 //! State beyond the limit fails the task that grew: it can't be given back. Rows that wait can: near
 //! the limit a channel takes the next batch only when it is empty, so buffers end up at what state
@@ -20,13 +21,38 @@ const NAMED_MAX: usize = 3;
 struct Part {
     vertex: String,
     state: AtomicU64,
+    /// What its client may take, whether it does or not.
+    reserved: AtomicU64,
     buffers: AtomicU64,
+}
+
+impl Part {
+    fn held(&self) -> u64 {
+        self.state.load(Relaxed) + self.reserved.load(Relaxed)
+    }
+
+    /// Its size and name for a message.
+    fn named(&self) -> String {
+        let state = format!(
+            "{} of {}",
+            about_size(self.state.load(Relaxed)),
+            self.vertex
+        );
+        match self.reserved.load(Relaxed) {
+            0 => state,
+            reserved => format!(
+                "{state} and {} for its client's buffers",
+                about_size(reserved)
+            ),
+        }
+    }
 }
 
 /// The memory of one slot of an attempt: of one subtask of each vertex.
 #[derive(Debug)]
 pub(crate) struct SlotMemory {
     limit: u64,
+    /// What can't be given back: state, and what is reserved.
     state: AtomicU64,
     buffers: AtomicU64,
     parts: Mutex<Vec<Arc<Part>>>,
@@ -48,6 +74,7 @@ impl SlotMemory {
         let part = Arc::new(Part {
             vertex: vertex.to_owned(),
             state: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
             buffers: AtomicU64::new(0),
         });
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,11 +88,9 @@ impl SlotMemory {
     /// The failure: who holds how much, the greediest first.
     fn exceeded(&self, total: u64) -> TaskError {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = parts.iter().map(|part| (part.state.load(Relaxed), part));
-        let mut held: Vec<_> = held.filter(|(bytes, _)| *bytes > 0).collect();
-        held.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        let named = held.iter().take(NAMED_MAX);
-        let named = named.map(|(bytes, part)| format!("{} of {}", about_size(*bytes), part.vertex));
+        let mut held: Vec<_> = parts.iter().filter(|part| part.held() > 0).collect();
+        held.sort_by_key(|part| std::cmp::Reverse(part.held()));
+        let named = held.iter().take(NAMED_MAX).map(|part| part.named());
         TaskError::task(format!(
             "slot memory exceeded: state {}, together {}, where slot-memory allows {}; spread the job \
              over more subtasks (parallelism), keep less (shorter windows, fewer keys), or raise \
@@ -92,8 +117,17 @@ impl TaskMemory {
             self.slot.state.fetch_sub(before - bytes, Relaxed);
             return Ok(());
         }
-        let grown = bytes - before;
-        let total = self.slot.state.fetch_add(grown, Relaxed) + grown;
+        self.grow(bytes - before)
+    }
+
+    /// The task's client may take this much from now on, beside what it may already.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<(), TaskError> {
+        self.part.reserved.fetch_add(bytes, Relaxed);
+        self.grow(bytes)
+    }
+
+    fn grow(&self, bytes: u64) -> Result<(), TaskError> {
+        let total = self.slot.state.fetch_add(bytes, Relaxed) + bytes;
         match total > self.slot.limit {
             true => Err(self.slot.exceeded(total)),
             false => Ok(()),
@@ -172,6 +206,24 @@ mod tests {
         small.hold(0).unwrap();
         large.hold(900 << 10).unwrap();
         assert_eq!((small.state(), large.state()), (0, 900 << 10));
+    }
+
+    #[test]
+    fn what_clients_may_take_counts_beside_state() {
+        let slot = SlotMemory::new(100 << 20);
+        let (client, keeper) = (slot.task("out"), slot.task("by-carrier"));
+        client.reserve(64 << 20).unwrap();
+        keeper.hold(30 << 20).unwrap();
+        assert_eq!((client.state(), client.is_full()), (0, false));
+        let error = keeper.hold(40 << 20).unwrap_err().to_string();
+        let both = "state 0 B of out and 64 MiB for its client's buffers, 40 MiB of by-carrier";
+        assert!(error.contains(both), "{error}");
+        let small = SlotMemory::new(32 << 20);
+        let error = small.task("out").reserve(64 << 20).unwrap_err();
+        assert!(
+            error.to_string().contains("slot-memory allows 32MiB"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(crate) use partition::Partitioner;
 pub(crate) use schema::arrow_type;
 pub(crate) use sinks::ledger::Ledger;
 pub(crate) use sinks::{Committed, Sink, SinkState};
-pub(crate) use sources::{Source, SourceStep};
+pub(crate) use sources::{Source, SourceStep, Tells};
 pub(crate) use task::panic_text;
 
 use attempt::{Attempt, Parts};
@@ -442,6 +442,7 @@ impl Engine {
             problems: vec![PathProblem {
                 vertex: String::new(),
                 message: format!("looking at the paths failed: {error}"),
+                ..PathProblem::default()
             }],
             existing_files: Vec::new(),
             descriptions: Vec::new(),

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use super::list::Listed;
 use super::operator::told;
 use super::{Columns, Result, Schemas, Setup};
-use crate::engine::{SourceStep, TaskError};
+use crate::engine::{SourceStep, TaskError, Tells};
 
 /// What a source has to offer now.
 #[derive(Debug)]
@@ -32,6 +32,11 @@ pub enum Next {
 pub trait Source: Send + 'static {
     /// See [`super::Operator::VERSION`].
     const VERSION: u32 = 1;
+
+    /// True if it says itself, with [`Next::Watermark`], how far its time has come, and built-in windows
+    /// are to go by that. Without it they go by the highest time among its rows, so that rows out of order
+    /// are late, and a watermark beside that fails the task.
+    const TELLS_TIME: bool = false;
 
     /// The columns of the rows. Also asked when a job is submitted, where an error refuses it.
     ///
@@ -59,9 +64,15 @@ pub trait Source: Send + 'static {
 /// A source without its type.
 pub(crate) trait AnySource: Send {
     fn next(&mut self) -> BoxFuture<'_, Result<Next>>;
+
+    fn tells_time(&self) -> bool;
 }
 
 impl<S: Source> AnySource for S {
+    fn tells_time(&self) -> bool {
+        S::TELLS_TIME
+    }
+
     fn next(&mut self) -> BoxFuture<'_, Result<Next>> {
         Source::next(self).boxed()
     }
@@ -134,6 +145,13 @@ impl crate::engine::Source for RunningSource {
 
     fn skipped(&self) -> u64 {
         0
+    }
+
+    fn tells(&self) -> Tells {
+        match self.source.tells_time() {
+            true => Tells::Watermarks,
+            false => Tells::Nothing,
+        }
     }
 
     fn state_bytes(&self) -> u64 {

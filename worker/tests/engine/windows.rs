@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{Int64Array, TimestampMicrosecondArray};
 use regent_protocol::v1::TaskPhase;
+use regent_worker::own::{ColumnType, Columns, Next, Registry, Result, Setup, Source};
 use serde_json::json;
 
 use crate::graph::Job;
@@ -185,4 +188,84 @@ async fn a_silent_source_holds_windows_back_only_until_it_counts_as_idle() {
     // Far more than can lie before the silent source's only row.
     kit.until_rows("out", 400).await;
     kit.cancel(&attempt).await;
+}
+
+/// Rows by turns of a late and of an early second, and what time it is after each pair; `TELLS` says whether it
+/// is to be listened to.
+struct Spoken<const TELLS: bool>(i64);
+
+const PAIRS: i64 = 20;
+const SECOND: i64 = 1_000_000;
+
+impl<const TELLS: bool> Source for Spoken<TELLS> {
+    const TELLS_TIME: bool = TELLS;
+
+    fn schema(_: &Setup) -> Result<Columns> {
+        Ok(Columns::of([
+            ("n", ColumnType::Int64),
+            ("at", ColumnType::Timestamp),
+        ]))
+    }
+
+    fn bounded(_: &Setup) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn next(&mut self) -> Result<Next> {
+        let (pair, turn) = (self.0 / 3, self.0 % 3);
+        self.0 += 1;
+        if pair == PAIRS {
+            return Ok(Next::End);
+        }
+        let second = match turn {
+            0 => pair + 100,
+            1 => pair,
+            _ => return Ok(Next::Watermark((pair + 1) * SECOND)),
+        };
+        let at = TimestampMicrosecondArray::from(vec![second * SECOND]);
+        Ok(Next::Rows(vec![
+            Arc::new(Int64Array::from(vec![1])),
+            Arc::new(at),
+        ]))
+    }
+}
+
+/// Counts by the second what such a source says.
+fn per_second(source: &str, out: &Path) -> Job {
+    let columns = [("n", "int64"), ("at", "timestamp")];
+    let output = [("n", "int64"), ("rows", "int64"), WINDOWS[2], WINDOWS[3]];
+    let own = json!({ "version": 1, "with": {}, "event-time": { "column": "at" } });
+    let aggregate = json!({
+        "group-by": ["n"], "emit": "final",
+        "window": { "tumbling-ms": 1_000, "time": "at", "lateness-ms": 0 },
+        "compute": [{ "name": "rows", "function": "count", "column": null }],
+    });
+    Job::new()
+        .vertex("source", ("says", source), 1, own, &columns)
+        .vertex("operator", ("w", "aggregate"), 1, aggregate, &output)
+        .input("says", "forward", &[])
+        .vertex("sink", ("out", "files"), 1, files_sink(out), &output)
+        .input("w", "forward", &[])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_tells_its_time_is_believed_and_its_rows_times_are_not() {
+    let mut registry = Registry::default();
+    registry.source("tells", |_: &mut Setup| Ok(Spoken::<true>(0)));
+    registry.source("blurts", |_: &mut Setup| Ok(Spoken::<false>(0)));
+    assert!(registry.problems().is_empty());
+    let kit = Kit::with(1, registry).await;
+    let job = per_second("tells", &kit.path("out"));
+    let attempt = kit.deploy(&job, 5, None);
+    kit.until_all(&attempt, TaskPhase::Finished).await;
+    assert_eq!(late(&kit), 0);
+    kit.checkpoint(&job, &attempt, 1).await;
+    let windows = kit.output("out", "n,rows,window_start,window_end");
+    assert_eq!(windows.len() as i64, 2 * PAIRS, "{windows:?}");
+    assert!(windows.iter().all(|line| line.starts_with("1,1,")));
+
+    let job = per_second("blurts", &kit.path("none"));
+    let attempt = kit.deploy(&job, 6, None);
+    let failure = kit.failure(&attempt).await;
+    assert!(failure.cause.contains("TELLS_TIME"), "{}", failure.cause);
 }

@@ -75,6 +75,11 @@ pub(crate) trait Sink: Send {
         0
     }
 
+    /// The most that it may take of memory for what it was given and has not got rid of, in bytes. Asked once.
+    fn client_bytes(&self) -> u64 {
+        0
+    }
+
     /// Transactions that aren't committed.
     fn pending(&self) -> u32;
 }

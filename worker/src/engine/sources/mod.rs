@@ -5,6 +5,9 @@ mod files;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod sequence;
+mod skips;
+#[cfg(any(test, feature = "kafka"))]
+mod split_clock;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,9 +17,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use regent_protocol::v1::VertexPlan;
 
+#[cfg(feature = "kafka")]
+use super::clock::EventTime;
 use super::error::TaskError;
 use super::operators::config;
 use super::remote::Remote;
+#[cfg(feature = "kafka")]
+use super::schema::schema_of;
 
 pub(crate) use files::{ListingCache, check_header, list as list_files, resolve as resolve_files};
 
@@ -30,10 +37,37 @@ pub(crate) enum SourceStep {
     Batch(RecordBatch),
     /// No row with an earlier time follows; microseconds. The outputs' watermark never goes back.
     Watermark(i64),
+    /// Nothing comes for a while: windows needn't wait for it. Only of a source that tells its silence.
+    #[cfg_attr(
+        not(feature = "kafka"),
+        allow(
+            dead_code,
+            reason = "only the source `kafka` reads splits side by side"
+        )
+    )]
+    Idle,
     /// Nothing before that instant.
     Wait(Instant),
     /// Nothing ever again.
     End,
+}
+
+/// What a source says of event time itself, where a window asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// Nothing: the highest time of its rows is its watermark.
+    Nothing,
+    /// How far it has come.
+    Watermarks,
+    /// That, and when it is idle.
+    #[cfg_attr(
+        not(feature = "kafka"),
+        allow(
+            dead_code,
+            reason = "only the source `kafka` reads splits side by side"
+        )
+    )]
+    Silence,
 }
 
 /// One subtask of a source.
@@ -45,11 +79,21 @@ pub(crate) trait Source: Send {
     /// the pieces over. An error fails the task.
     fn snapshot(&mut self) -> Result<Vec<Bytes>, TaskError>;
 
-    /// Rows that did not parse and were skipped since the start.
+    /// Rows that did not parse and were skipped, since the job began: also before what was restored.
     fn skipped(&self) -> u64;
+
+    /// What it says of event time itself.
+    fn tells(&self) -> Tells {
+        Tells::Nothing
+    }
 
     /// Bytes of state in memory. Asked after every batch, so it is kept, not counted.
     fn state_bytes(&self) -> u64 {
+        0
+    }
+
+    /// The most that it may take of memory for what it has fetched and not handed out, in bytes. Asked once.
+    fn client_bytes(&self) -> u64 {
         0
     }
 
@@ -85,7 +129,9 @@ pub(crate) async fn build(
         }
         #[cfg(feature = "kafka")]
         "kafka" => {
-            let source = kafka::KafkaSource::start(config(plan)?, &plan.id, start).await?;
+            let schema = schema_of(&plan.columns)?;
+            let time = EventTime::of(plan, &schema)?;
+            let source = kafka::KafkaSource::start(config(plan)?, &plan.id, time, start).await?;
             Ok(Box::new(source))
         }
         #[cfg(not(feature = "kafka"))]

@@ -121,6 +121,7 @@ impl Status {
             pending_transactions: self.pending.load(Ordering::Relaxed),
             failure_kind: told.kind.to_owned(),
             stuck: false,
+            metrics: None,
         }
     }
 }

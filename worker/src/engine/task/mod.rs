@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use regent_protocol::v1::{
-    AttemptKey, CheckpointDeclined, Deploy, SinkCommitted, TaskPhase, TaskState, VertexPlan,
+    AttemptKey, CheckpointDeclined, Deploy, SinkCommitted, TaskMetrics, TaskPhase, TaskState,
+    VertexPlan,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -38,7 +39,7 @@ use super::error::TaskError;
 use super::exchange::Connections;
 use super::ids::{AttemptId, TaskId};
 use super::memory::TaskMemory;
-use super::meter::Meter;
+use super::meter::{Meter, Seen};
 use super::operators::Operator;
 use super::orders::Orders;
 use super::restore::Checkpoint;
@@ -93,9 +94,23 @@ impl Context {
 
     async fn report(&self, phase: TaskPhase, error: Option<&TaskError>) {
         self.status.set(phase, error);
-        let report = self.status.report(&self.key, &self.id);
+        let mut report = self.status.report(&self.key, &self.id);
+        if !matches!(phase, TaskPhase::Deploying | TaskPhase::Running) {
+            report.metrics = Some(Box::new(self.last_metrics()));
+        }
         tracing::debug!(attempt = %self.attempt, task = %self.id, phase = ?phase, "task");
         self.event(EngineEvent::Task(report)).await;
+    }
+
+    /// The figures of all its time: no heartbeat may be sent between the last row and the job's end.
+    fn last_metrics(&self) -> TaskMetrics {
+        let mut metrics = TaskMetrics {
+            attempt: Some(self.key.clone()),
+            task: Some(self.id.key()),
+            ..TaskMetrics::default()
+        };
+        self.meter.sample(&mut Seen::default(), &mut metrics);
+        metrics
     }
 
     async fn decline(&self, checkpoint_id: u64, cause: String) {
@@ -136,6 +151,15 @@ enum Node {
 }
 
 impl Node {
+    /// Bytes that its client may take for what it has fetched or not sent yet.
+    fn client_bytes(&self) -> u64 {
+        match self {
+            Self::Source(source) => source.client_bytes(),
+            Self::Operator(_) => 0,
+            Self::Sink(sink) => sink.client_bytes(),
+        }
+    }
+
     /// Bytes of state in memory, as far as they can be told cheaply.
     fn state_bytes(&self) -> u64 {
         match self {
@@ -245,6 +269,7 @@ impl Live {
     /// From restore to being let go. Errors fail the task.
     async fn live(&mut self) -> Result<(), TaskError> {
         let mut node = self.prepare().await?;
+        self.context.memory.reserve(node.client_bytes())?;
         self.context.memory.hold(node.state_bytes())?;
         self.context.report(TaskPhase::Running, None).await;
         let floor = if self.context.order.commit_only {

@@ -16,8 +16,10 @@ struct Standing {
     floor: u64,
     /// Behind the barrier of a stop-with-savepoint: no row until it is aborted.
     stopped: Option<u64>,
-    /// The highest that was sent.
+    /// The highest watermark that the source told.
     watermark: i64,
+    /// It told that it is idle.
+    idle: bool,
 }
 
 impl Live {
@@ -30,9 +32,12 @@ impl Live {
             floor: self.context.restored_floor(),
             stopped: None,
             watermark: i64::MIN,
+            idle: false,
         };
+        self.outputs.leave_time_to(source.tells());
         let meter = self.context.meter.clone();
         meter.enter(Activity::Busy);
+        meter.skipped(source.skipped());
         loop {
             while let Ok(command) = self.commands.try_recv() {
                 let flow = self.on_command(source, &mut standing, command).await?;
@@ -45,24 +50,28 @@ impl Live {
             } else {
                 // Rows may always be ready and room always be there: let others run too.
                 tokio::task::consume_budget().await;
-                Some(source.next().await?)
+                let step = source.next().await?;
+                // A step without rows may have skipped some.
+                meter.skipped(source.skipped());
+                Some(step)
             };
             let until = match step {
                 Some(SourceStep::Batch(batch)) => {
-                    meter.skipped(source.skipped());
                     self.context.memory.hold(source.state_bytes())?;
                     self.outputs.batch(batch).await?;
                     continue;
                 }
                 Some(SourceStep::Watermark(micros)) => {
-                    if micros > standing.watermark {
-                        standing.watermark = micros;
-                        self.outputs.watermark(micros).await;
-                    }
+                    self.on_watermark(&mut standing, micros).await?;
+                    continue;
+                }
+                Some(SourceStep::Idle) => {
+                    standing.idle = true;
+                    self.outputs.idle().await;
                     continue;
                 }
                 Some(SourceStep::End) => {
-                    meter.skipped(source.skipped());
+                    self.tell_skipped(source.skipped());
                     return Ok(self.end_outputs(standing.floor).await);
                 }
                 // Whoever waits for its rate may have nothing to say about time for so long.
@@ -82,6 +91,35 @@ impl Live {
             if flow.is_break() {
                 return Ok(self.end_outputs(standing.floor).await);
             }
+        }
+    }
+
+    /// The source says how far its time has come. After silence it says so again.
+    async fn on_watermark(
+        &mut self,
+        standing: &mut Standing,
+        micros: i64,
+    ) -> Result<(), TaskError> {
+        if self.outputs.reads_rows_times() {
+            return Err(TaskError::task(
+                "the source answers Next::Watermark where a window takes its time from the rows' column; \
+                 give the source `const TELLS_TIME: bool = true`, and its watermarks count instead",
+            ));
+        }
+        let woke = std::mem::take(&mut standing.idle);
+        // Where silence is counted, a word that says nothing new ends it as well.
+        if micros > standing.watermark || woke || self.outputs.counts_silence() {
+            standing.watermark = standing.watermark.max(micros);
+            self.outputs.watermark(standing.watermark).await;
+        }
+        Ok(())
+    }
+
+    /// The log has the sum, since figures of tasks that are over may be gone.
+    fn tell_skipped(&self, skipped: u64) {
+        if skipped > 0 {
+            let (attempt, task) = (&self.context.attempt, &self.context.id);
+            tracing::warn!(%attempt, %task, skipped, "the input has ended, and rows of it were skipped");
         }
     }
 

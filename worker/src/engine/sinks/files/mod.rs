@@ -178,6 +178,11 @@ impl Sink for FilesSink {
         (part + self.ledger.bytes()) as u64
     }
 
+    /// A commit in a bucket reads one object.
+    fn client_bytes(&self) -> u64 {
+        self.places.commit_bytes()
+    }
+
     fn pending(&self) -> u32 {
         u32::try_from(self.ledger.pending()).unwrap_or(u32::MAX)
     }

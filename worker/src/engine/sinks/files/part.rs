@@ -65,6 +65,11 @@ impl Places {
         }
     }
 
+    /// How much a commit holds in memory.
+    pub(super) fn commit_bytes(&self) -> u64 {
+        if self.remote { OBJECT_BYTES } else { 0 }
+    }
+
     /// The transaction of a file that has nothing in it yet.
     fn transaction(&self, sequence: u64) -> Transaction {
         let (run, token, subtask) = (&self.run, &self.token, self.subtask);

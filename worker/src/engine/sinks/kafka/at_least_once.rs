@@ -71,7 +71,10 @@ impl AtLeastOnce {
             .set("message.timeout.ms", cluster.within.as_millis().to_string())
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
-            .set("queue.buffering.max.kbytes", super::QUEUE_KIB_MAX);
+            .set(
+                "queue.buffering.max.kbytes",
+                super::QUEUE_KIB_MAX.to_string(),
+            );
         let producer = config.create_with_context(reports.clone());
         let producer = producer.map_err(|error| cluster.failed("making a producer", &error))?;
         Ok(Self {
@@ -172,6 +175,10 @@ impl Sink for AtLeastOnce {
     }
 
     fn abort(&mut self, _checkpoint: u64) {}
+
+    fn client_bytes(&self) -> u64 {
+        super::QUEUE_BYTES_MAX
+    }
 
     fn pending(&self) -> u32 {
         0

@@ -154,6 +154,16 @@ impl Sink for ExactlyOnce {
         self.ledger.abort(checkpoint);
     }
 
+    fn state_bytes(&self) -> u64 {
+        let part = self.part.as_ref().map_or(0, Part::buffer_bytes);
+        (part + self.ledger.bytes()) as u64
+    }
+
+    /// A commit reads one file, and puts its messages into the queue.
+    fn client_bytes(&self) -> u64 {
+        PART_BYTES + super::QUEUE_BYTES_MAX
+    }
+
     fn pending(&self) -> u32 {
         u32::try_from(self.ledger.pending()).unwrap_or(u32::MAX)
     }

@@ -30,7 +30,8 @@ use crate::engine::kafka::{Cluster, blocking, look_at};
 pub(crate) use transactions::commit_all;
 
 /// Messages of one subtask that wait in memory to be sent.
-const QUEUE_KIB_MAX: &str = "65536";
+const QUEUE_KIB_MAX: u32 = 32 * 1024;
+const QUEUE_BYTES_MAX: u64 = QUEUE_KIB_MAX as u64 * 1024;
 
 /// The sink, when the brokers have answered that it needs to begin.
 pub(super) async fn build(

@@ -198,7 +198,10 @@ impl Client {
             .set("message.timeout.ms", &open)
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
-            .set("queue.buffering.max.kbytes", super::QUEUE_KIB_MAX);
+            .set(
+                "queue.buffering.max.kbytes",
+                super::QUEUE_KIB_MAX.to_string(),
+            );
         let producer = config.create_with_context::<_, BaseProducer<Quiet>>(Quiet);
         let producer = producer.map_err(|error| failed(target, "making a producer", &error))?;
         let producer = Held::new(producer);

@@ -2,7 +2,7 @@
 //! looks for itself and takes the files whose names hash to it, so nobody has to hand them out, and a
 //! restore at another parallelism finds each file's position by the same rule.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -94,6 +94,7 @@ impl Follow {
         remembered_max: usize,
     ) -> Result<(), TaskError> {
         found.retain(|file| self.owns(&file.path));
+        check_unchanged(splits, &found)?;
         if splits.len() > remembered_max {
             let there: HashSet<&str> = found.iter().map(|file| file.path.as_str()).collect();
             splits.retain(|one| !one.done || there.contains(one.path.as_str()));
@@ -115,6 +116,25 @@ impl Follow {
         }
         Ok(())
     }
+}
+
+/// A file that was read to its end must stay as it was: what is written to it afterwards would never be
+/// read, and a job that goes on would have lost it without a word.
+fn check_unchanged(splits: &[SplitPosition], found: &[FileFound]) -> Result<(), TaskError> {
+    let lengths: HashMap<&str, u64> = found.iter().map(|f| (f.path.as_str(), f.length)).collect();
+    let changed = splits.iter().filter(|one| one.done).find_map(|one| {
+        let length = *lengths.get(one.path.as_str())?;
+        (length != one.offset).then_some((one, length))
+    });
+    let Some((split, length)) = changed else {
+        return Ok(());
+    };
+    Err(TaskError::task(format!(
+        "{}: it had {} bytes when it was read, and has {length} now; a followed file is read once, so write \
+         each under a name that begins with `.` and rename it when it is whole. To go on, move it away, and \
+         what was not read of it back in under a new name",
+        split.path, split.offset
+    )))
 }
 
 #[cfg(test)]
@@ -140,6 +160,31 @@ mod tests {
         names.iter().map(file).collect()
     }
 
+    fn read(split: &mut SplitPosition) {
+        (split.done, split.offset) = (true, split.length);
+    }
+
+    #[test]
+    fn a_file_that_changes_after_it_was_read_is_told() {
+        let mut splits = Vec::new();
+        let follow = follow(0, 1);
+        follow.take(&mut splits, found(&["/a", "/b"]), 10).unwrap();
+        read(&mut splits[0]);
+        for length in [11, 9] {
+            let mut changed = found(&["/a", "/b"]);
+            // What isn't read yet may grow.
+            (changed[0].length, changed[1].length) = (length, 99);
+            let error = follow
+                .take(&mut splits, changed, 10)
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with("/a: it had 10 bytes"), "{error}");
+            assert!(error.contains(&format!("has {length} now")), "{error}");
+        }
+        follow.take(&mut splits, found(&["/b", "/c"]), 10).unwrap();
+        assert_eq!(names(&splits), ["/a", "/b", "/c"], "moved away");
+    }
+
     fn names(splits: &[SplitPosition]) -> Vec<&str> {
         splits.iter().map(|one| one.path.as_str()).collect()
     }
@@ -149,7 +194,7 @@ mod tests {
         let mut splits = Vec::new();
         let follow = follow(0, 1);
         follow.take(&mut splits, found(&["/b", "/c"]), 10).unwrap();
-        splits[0].done = true;
+        read(&mut splits[0]);
         follow
             .take(&mut splits, found(&["/a", "/b", "/c", "/d"]), 10)
             .unwrap();
@@ -163,12 +208,12 @@ mod tests {
         follow
             .take(&mut splits, found(&["/a", "/b", "/c"]), 3)
             .unwrap();
-        splits.iter_mut().for_each(|one| one.done = true);
+        splits.iter_mut().for_each(read);
         let error = follow
             .take(&mut splits, found(&["/a", "/b", "/c", "/d"]), 3)
             .unwrap_err();
         assert!(error.to_string().contains("move away"), "{error}");
-        splits.iter_mut().for_each(|one| one.done = true);
+        splits.iter_mut().for_each(read);
         follow.take(&mut splits, found(&["/d", "/e"]), 3).unwrap();
         assert_eq!(names(&splits), ["/d", "/e"]);
     }

@@ -43,6 +43,7 @@ pub(crate) struct FilesSource {
     current: usize,
     follow: Option<Follow>,
     reader: Option<SplitReader>,
+    /// Of this subtask's splits, since the job began.
     skipped: u64,
 }
 
@@ -72,12 +73,12 @@ impl FilesSource {
             |rate: f64| RateLimiter::new(rate / f64::from(start.parallelism), Instant::now());
         Ok(Self {
             limiter: spec.rate.map(rate),
-            plan: Arc::new(ReadPlan::new(spec, remote)),
+            plan: Arc::new(ReadPlan::new(spec, vertex, remote)),
+            skipped: splits.iter().map(|split| split.skipped).sum(),
             splits,
             current: 0,
             follow,
             reader: None,
-            skipped: 0,
         })
     }
 
@@ -114,6 +115,9 @@ impl FilesSource {
                 }
                 return Ok(SourceStep::Batch(batch));
             }
+            // A stretch without rows, of blank lines or of rows that were skipped, may be long: barriers and
+            // figures come in between.
+            return Ok(SourceStep::Wait(Instant::now()));
         }
     }
 
@@ -176,7 +180,7 @@ pub(crate) fn check_header(
         path: path.to_owned(),
         ..SplitPosition::default()
     };
-    let plan = ReadPlan::new(spec.clone(), Some(remote.clone()));
+    let plan = ReadPlan::new(spec.clone(), "", Some(remote.clone()));
     SplitReader::open(Arc::new(plan), position).map(|_| ())
 }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -17,9 +17,14 @@ use super::json;
 use super::position::SplitPosition;
 use crate::engine::error::TaskError;
 use crate::engine::remote::Remote;
+use crate::engine::sources::skips::Skips;
 
 /// A batch ends after this many bytes of the file, whatever its rows.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Of a header that lacks a column: names that are told, and their length.
+const HEADER_NAMES: usize = 1_000;
+const HEADER_NAME_BYTES: usize = 64;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -28,17 +33,28 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct ReadPlan {
     pub(super) spec: FilesSourceSpec,
     pub(super) schema: SchemaRef,
+    vertex: String,
     /// Buckets, where splits may lie.
     remote: Option<Remote>,
+    skips: Mutex<Skips>,
 }
 
 impl ReadPlan {
-    pub(super) fn new(spec: FilesSourceSpec, remote: Option<Remote>) -> Self {
+    pub(super) fn new(spec: FilesSourceSpec, vertex: &str, remote: Option<Remote>) -> Self {
         Self {
             schema: schema(&spec.columns),
             spec,
+            vertex: vertex.to_owned(),
             remote,
+            skips: Mutex::default(),
         }
+    }
+
+    /// A row is skipped: the log names some of them.
+    fn skip(&self, position: &SplitPosition, why: &str) {
+        let mut skips = self.skips.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = format_args!("{}:{}", position.path, position.line);
+        skips.skip(&self.vertex, place, why);
     }
 }
 
@@ -224,6 +240,7 @@ impl SplitReader {
             OnError::Fail => Err(self.error_here(&bad.0)),
             OnError::Skip => {
                 self.position.skipped += 1;
+                self.plan.skip(&self.position, &bad.0);
                 Ok(())
             }
         }
@@ -291,7 +308,7 @@ impl SplitReader {
             let mut places = (0..header.len()).filter(|at| header[*at] == name.as_bytes());
             match (places.next(), places.next()) {
                 (Some(at), None) => Ok(at),
-                (None, _) => Err(self.header_error(&format!("there is no column {name}"))),
+                (None, _) => Err(self.no_column(name, &header)),
                 _ => Err(self.header_error(&format!("column {name} is there twice"))),
             }
         };
@@ -300,6 +317,19 @@ impl SplitReader {
         self.mapping = mapping?;
         self.width = header.len();
         Ok(())
+    }
+
+    fn no_column<B: AsRef<[u8]>>(&self, name: &str, header: &[B]) -> TaskError {
+        let names = header
+            .iter()
+            .filter_map(|one| std::str::from_utf8(one.as_ref()).ok());
+        let usual = names.filter(|one| (1..=HEADER_NAME_BYTES).contains(&one.len()));
+        let error = self.header_error(&format!("there is no column {name}"));
+        TaskError::NoColumn {
+            message: error.to_string(),
+            column: name.to_owned(),
+            header: usual.take(HEADER_NAMES).map(str::to_owned).collect(),
+        }
     }
 
     fn header_error(&self, what: &str) -> TaskError {

@@ -56,7 +56,7 @@ async fn drain(source: &mut FilesSource) -> Result<Vec<(String, Option<i64>)>, T
         match source.next().await? {
             SourceStep::Batch(batch) => rows.extend(rows_of(&batch)),
             SourceStep::Wait(until) => tokio::time::sleep_until(until.into()).await,
-            SourceStep::Watermark(_) => {}
+            SourceStep::Watermark(_) | SourceStep::Idle => {}
             SourceStep::End => return Ok(rows),
         }
     }
@@ -173,7 +173,7 @@ async fn positions_restore_exactly_at_any_parallelism() {
                 match part.next().await.unwrap() {
                     SourceStep::Batch(batch) => rows.extend(rows_of(&batch)),
                     SourceStep::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                    SourceStep::Watermark(_) => {}
+                    SourceStep::Watermark(_) | SourceStep::Idle => {}
                     SourceStep::End => break,
                 }
             }

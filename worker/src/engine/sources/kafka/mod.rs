@@ -1,6 +1,7 @@
 //! `source: kafka`: the messages of a topic. Partition p belongs to subtask p modulo parallelism, and
 //! its offset is state of the job; nothing that a broker remembers decides anything. Partitions that
-//! are added are found and read from their beginning.
+//! are added are found and read from their beginning. Each has its own event time, and the lowest of a
+//! subtask's counts.
 
 mod messages;
 mod position;
@@ -26,7 +27,10 @@ use self::messages::Parser;
 use self::position::{PartitionPosition, is_mine};
 use self::watch::Watch;
 use super::files::columns::{Cell, Columns, schema};
-use super::{BATCH_ROWS, Source, SourceStart, SourceStep};
+use super::skips::Skips;
+use super::split_clock::SplitClock;
+use super::{BATCH_ROWS, Source, SourceStart, SourceStep, Tells};
+use crate::engine::clock::EventTime;
 use crate::engine::error::TaskError;
 use crate::engine::kafka::{Cluster, Held, Quiet, blocking, words};
 use crate::engine::rate::{Allowance, RateLimiter};
@@ -41,6 +45,7 @@ const MARKS_MAX: usize = 16;
 /// One subtask of a Kafka source.
 pub(crate) struct KafkaSource {
     cluster: Cluster,
+    vertex: String,
     spec: KafkaSourceSpec,
     schema: SchemaRef,
     place: (u32, u32),
@@ -54,8 +59,11 @@ pub(crate) struct KafkaSource {
     doubtful: BTreeSet<i32>,
     /// Those that were asked for once more since.
     asked_again: BTreeSet<i32>,
-    /// Skipped since the start of this subtask.
+    /// Event time of the partitions, if a window asks for it.
+    clock: Option<SplitClock>,
+    /// Skipped of the partitions of this subtask, since the job began.
     skipped: u64,
+    skips: Skips,
     /// Checkpoint to its offsets, until it is complete.
     marks: BTreeMap<u64, Vec<(i32, i64)>>,
 }
@@ -65,6 +73,7 @@ impl KafkaSource {
     pub(crate) async fn start(
         spec: KafkaSourceSpec,
         vertex: &str,
+        time: Option<EventTime>,
         start: SourceStart,
     ) -> Result<Self, TaskError> {
         let within = Duration::from_millis(spec.broker_timeout_ms);
@@ -74,9 +83,9 @@ impl KafkaSource {
             within,
         };
         let place = (start.subtask, start.parallelism);
-        let (asked, vertex, wanted) = (cluster.clone(), vertex.to_owned(), spec.clone());
+        let (asked, name, wanted) = (cluster.clone(), vertex.to_owned(), spec.clone());
         let ask = move || {
-            let consumer = start::consumer(&asked, &wanted, &vertex)?;
+            let consumer = start::consumer(&asked, &wanted, &name)?;
             let restored = start.restored.as_deref();
             let found = start::positions(&asked, &consumer, &wanted, restored, place)?;
             Ok::<_, TaskError>((consumer, found))
@@ -90,6 +99,7 @@ impl KafkaSource {
             limiter: spec.rate.map(rate),
             watch: Watch::new(interval, within, now),
             cluster,
+            vertex: vertex.to_owned(),
             spec,
             place,
             consumer: Held::new(consumer),
@@ -98,7 +108,9 @@ impl KafkaSource {
             row: Vec::new(),
             doubtful: BTreeSet::new(),
             asked_again: BTreeSet::new(),
+            clock: time.map(SplitClock::new),
             skipped: 0,
+            skips: Skips::default(),
             marks: BTreeMap::new(),
         };
         source.read_also(positions)?;
@@ -117,6 +129,13 @@ impl KafkaSource {
             let assigned = self.consumer.incremental_assign(&list);
             assigned.map_err(|error| self.cluster.failed("choosing partitions", &error))?;
         }
+        for (number, position) in &new {
+            self.skipped += position.skipped;
+            if let Some(clock) = &mut self.clock {
+                let highest = position.time_of(clock.name());
+                clock.add(*number, highest);
+            }
+        }
         self.positions.extend(new);
         Ok(())
     }
@@ -127,11 +146,14 @@ impl KafkaSource {
         if self.spec.bounded && self.positions.values().all(|one| one.done) {
             return Ok(SourceStep::End);
         }
+        if let Some(step) = self.tell_time() {
+            return Ok(step);
+        }
         let mut rows = BATCH_ROWS;
         if let Some(limiter) = &mut self.limiter {
             match limiter.allow(Instant::now()) {
                 Allowance::Rows(allowed) => rows = rows.min(allowed),
-                Allowance::Wait(until) => return Ok(SourceStep::Wait(until)),
+                Allowance::Wait(until) => return Ok(SourceStep::Wait(self.or_idle(until))),
             }
         }
         let Some(batch) = self.read(rows).await? else {
@@ -141,6 +163,21 @@ impl KafkaSource {
             limiter.emitted(batch.num_rows());
         }
         Ok(SourceStep::Batch(batch))
+    }
+
+    /// What is to be said of event time first.
+    fn tell_time(&mut self) -> Option<SourceStep> {
+        let clock = self.clock.as_mut()?;
+        let done = self.positions.iter().filter(|(_, one)| one.done);
+        done.for_each(|(number, _)| clock.end(*number));
+        clock.tell(Instant::now())
+    }
+
+    /// A partition may become idle earlier.
+    fn or_idle(&self, until: Instant) -> Instant {
+        let clock = self.clock.as_ref();
+        let due = clock.and_then(|clock| clock.due(Instant::now()));
+        due.map_or(until, |due| due.min(until))
     }
 
     /// Takes over partitions that are new.
@@ -216,10 +253,19 @@ impl KafkaSource {
             Ok(()) => {
                 columns.append(&self.row);
                 position.rows += 1;
+                if let Some(clock) = &mut self.clock {
+                    clock.row(number, time_in(&self.row, clock.column()));
+                }
             }
-            Err(_) if self.spec.on_error == OnError::Skip => {
+            Err(bad) if self.spec.on_error == OnError::Skip => {
                 position.skipped += 1;
                 self.skipped += 1;
+                if let Some(clock) = &mut self.clock {
+                    clock.row(number, None);
+                }
+                let topic = &self.cluster.topic;
+                let place = format_args!("topic {topic} partition {number} offset {offset}");
+                self.skips.skip(&self.vertex, place, &bad);
             }
             Err(bad) => {
                 let what = format!("partition {number} offset {offset}: {bad}");
@@ -263,6 +309,9 @@ impl KafkaSource {
 
     /// The broker has nothing further of that partition now.
     fn caught_up(&mut self, number: i32) {
+        if let Some(clock) = &mut self.clock {
+            clock.quiet(number, Instant::now());
+        }
         let Some(position) = self.positions.get_mut(&number) else {
             return;
         };
@@ -323,6 +372,14 @@ impl KafkaSource {
     }
 }
 
+/// The time of a row.
+fn time_in(row: &[Cell], column: usize) -> Option<i64> {
+    match row.get(column) {
+        Some(Cell::Timestamp(micros)) => Some(*micros),
+        _ => None,
+    }
+}
+
 /// Why reading can't go on.
 enum Trouble {
     OutOfRange,
@@ -335,12 +392,31 @@ impl Source for KafkaSource {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Bytes>, TaskError> {
-        let item = |one: &PartitionPosition| Bytes::from(one.encode_to_vec());
+        let item = |one: &PartitionPosition| {
+            let clock = self.clock.as_ref();
+            let timed = PartitionPosition {
+                highest: clock.and_then(|clock| clock.highest(one.partition)),
+                time_column: clock.map_or_else(String::new, |clock| clock.name().to_owned()),
+                ..one.clone()
+            };
+            Bytes::from(timed.encode_to_vec())
+        };
         Ok(self.positions.values().map(item).collect())
     }
 
     fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    fn client_bytes(&self) -> u64 {
+        start::CLIENT_BYTES
+    }
+
+    fn tells(&self) -> Tells {
+        match &self.clock {
+            Some(_) => Tells::Silence,
+            None => Tells::Nothing,
+        }
     }
 
     fn marked(&mut self, checkpoint: u64) {

@@ -29,6 +29,11 @@ pub(super) struct PartitionPosition {
     /// Messages skipped.
     #[prost(uint64, tag = "7")]
     pub(super) skipped: u64,
+    /// The highest time among its rows, in microseconds, and the column that it was taken from.
+    #[prost(sint64, optional, tag = "8")]
+    pub(super) highest: Option<i64>,
+    #[prost(string, tag = "9")]
+    pub(super) time_column: String,
 }
 
 impl PartitionPosition {
@@ -42,6 +47,11 @@ impl PartitionPosition {
             done: end.is_some_and(|end| end <= offset),
             ..Self::default()
         }
+    }
+
+    /// How far its rows had come in that column, and the restored state says so.
+    pub(super) fn time_of(&self, column: &str) -> Option<i64> {
+        self.highest.filter(|_| self.time_column == column)
     }
 
     /// The next message has this offset, if it is before the end. False: it is behind it.
@@ -126,6 +136,20 @@ mod tests {
         position.advance(7);
         assert_eq!(position.offset, 8);
         assert!(!position.admits(7), "it was dealt with");
+    }
+
+    #[test]
+    fn times_are_of_their_column_and_older_states_have_none() {
+        let older = PartitionPosition::new("t", 2, 9, None);
+        let read = PartitionPosition::decode(older.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(read.time_of("at"), None);
+        let newer = PartitionPosition {
+            highest: Some(-7),
+            time_column: "at".to_owned(),
+            ..older
+        };
+        let read = PartitionPosition::decode(newer.encode_to_vec().as_slice()).unwrap();
+        assert_eq!((read.time_of("at"), read.time_of("due")), (Some(-7), None));
     }
 
     #[test]

@@ -13,10 +13,13 @@ use crate::engine::error::TaskError;
 use crate::engine::kafka::{Cluster, Quiet, partitions};
 
 /// Memory of messages that were fetched and aren't rows yet, for each subtask.
-const FETCHED_KIB_MAX: u32 = 32 * 1024;
+const FETCHED_KIB_MAX: u32 = 16 * 1024;
 /// What a broker may answer at once: a part of that memory, and no long work for it. Kafka's default is
 /// more than all of it.
 const ANSWER_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+/// What the client may take: the answer that fills its queue counts as well.
+pub(super) const CLIENT_BYTES: u64 = FETCHED_KIB_MAX as u64 * 1024 + ANSWER_BYTES_MAX as u64;
 
 /// A consumer that reads what it is told to, and remembers nothing at the broker by itself.
 pub(super) fn consumer(

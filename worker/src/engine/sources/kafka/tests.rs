@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer;
 use rdkafka::mocking::MockCluster;
@@ -59,6 +59,15 @@ async fn start(
     place: (u32, u32),
     restored: Option<Vec<Bytes>>,
 ) -> Result<KafkaSource, TaskError> {
+    start_timed(spec, None, place, restored).await
+}
+
+async fn start_timed(
+    spec: &KafkaSourceSpec,
+    time: Option<EventTime>,
+    place: (u32, u32),
+    restored: Option<Vec<Bytes>>,
+) -> Result<KafkaSource, TaskError> {
     let start = SourceStart {
         subtask: place.0,
         parallelism: place.1,
@@ -66,7 +75,7 @@ async fn start(
         listings: std::sync::Arc::default(),
         remote: None,
     };
-    KafkaSource::start(spec.clone(), "numbers", start).await
+    KafkaSource::start(spec.clone(), "numbers", time, start).await
 }
 
 /// Reads until there are `rows` or the source ends.
@@ -80,7 +89,7 @@ async fn read(source: &mut KafkaSource, rows: usize) -> Result<Vec<i64>, TaskErr
             }
             SourceStep::Wait(until) => tokio::time::sleep_until(until.into()).await,
             SourceStep::End => break,
-            SourceStep::Watermark(_) => {}
+            SourceStep::Watermark(_) | SourceStep::Idle => {}
         }
     }
     found.sort_unstable();
@@ -103,6 +112,121 @@ async fn a_bounded_source_ends_where_the_topic_ended() {
     found.extend(read(&mut other, usize::MAX).await.unwrap());
     found.sort_unstable();
     assert_eq!(found, all(0..300));
+}
+
+/// Milliseconds of each partition in its order, all of one partition before the next.
+fn write_times(mock: &Mock, millis: std::ops::Range<i64>, partitions: std::ops::Range<i32>) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", mock.bootstrap_servers());
+    let producer: BaseProducer = config.create().unwrap();
+    for partition in partitions {
+        for n in millis.clone() {
+            let at = format!("2013-01-01T00:{:02}:{:02}Z", n / 60, n % 60);
+            let text = format!("{{\"n\":{n},\"at\":\"{at}\"}}");
+            let record = BaseRecord::<(), str>::to("t").payload(&text);
+            producer.send(record.partition(partition)).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+}
+
+/// A source of such times, and that it is asked for them.
+fn timed(mock: &Mock, idle_after: Option<Duration>) -> (KafkaSourceSpec, Option<EventTime>) {
+    let mut spec = spec(mock);
+    spec.columns.push(ColumnSpec {
+        name: "at".to_owned(),
+        data_type: ColumnType::Timestamp,
+    });
+    let time = EventTime {
+        column: 1,
+        name: "at".to_owned(),
+        idle_after,
+    };
+    (spec, Some(time))
+}
+
+/// What a source says of its time, in order; rows must not be earlier than that.
+#[derive(Default)]
+struct Heard {
+    rows: usize,
+    late: usize,
+    watermark: Option<i64>,
+    idle: bool,
+}
+
+async fn listen(source: &mut KafkaSource, heard: &mut Heard, enough: impl Fn(&Heard) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !enough(heard) && Instant::now() < deadline {
+        match source.next().await.unwrap() {
+            SourceStep::Batch(batch) => {
+                let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+                let late = |at: &&i64| heard.watermark.is_some_and(|mark| **at < mark);
+                heard.late += times.values().iter().filter(late).count();
+                heard.rows += batch.num_rows();
+            }
+            SourceStep::Watermark(micros) => {
+                assert!(heard.watermark <= Some(micros), "it never falls");
+                heard.watermark = Some(micros);
+                heard.idle = false;
+            }
+            SourceStep::Idle => heard.idle = true,
+            SourceStep::Wait(until) => tokio::time::sleep_until(until.into()).await,
+            SourceStep::End => return,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_at_different_paces_make_no_row_late() {
+    let mock = mock();
+    write_times(&mock, 0..1_000, 0..PARTITIONS);
+    let (mut spec, time) = timed(&mock, None);
+    // Batches of a few rows, so that the watermark is told between them.
+    spec.rate = Some(30_000.0);
+    let mut source = start_timed(&spec, time.clone(), (0, 1), None)
+        .await
+        .unwrap();
+    assert_eq!(source.tells(), Tells::Silence);
+    let mut heard = Heard::default();
+    listen(&mut source, &mut heard, |heard| heard.rows >= 1_700).await;
+    assert_eq!(heard.late, 0);
+    let state = source.snapshot().unwrap();
+    let told = heard.watermark;
+    let mut restored = start_timed(&spec, time, (0, 1), Some(state)).await.unwrap();
+    let (before, mut heard) = (heard.rows, Heard::default());
+    listen(&mut restored, &mut heard, |heard| heard.watermark.is_some()).await;
+    assert!(
+        told.is_none() || heard.watermark >= told,
+        "time goes on where it was"
+    );
+    listen(&mut restored, &mut heard, |_| false).await;
+    assert_eq!((heard.late, before + heard.rows), (0, 3_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_without_rows_holds_time_back_until_it_is_idle() {
+    let mock = mock();
+    write_times(&mock, 0..10, 1..PARTITIONS);
+    let (mut spec, time) = timed(&mock, None);
+    spec.bounded = false;
+    let mut patient = start_timed(&spec, time, (0, 1), None).await.unwrap();
+    let mut heard = Heard::default();
+    listen(&mut patient, &mut heard, |heard| heard.rows == 20).await;
+    assert!(
+        patient.tell_time().is_none(),
+        "partition 0 may bring earlier rows"
+    );
+    let (mut spec, time) = timed(&mock, Some(Duration::from_millis(300)));
+    spec.bounded = false;
+    let mut source = start_timed(&spec, time, (0, 1), None).await.unwrap();
+    let mut heard = Heard::default();
+    listen(&mut source, &mut heard, |heard| heard.idle).await;
+    assert_eq!((heard.rows, heard.late, heard.idle), (20, 0, true));
+    assert!(heard.watermark.is_some());
+    write_times(&mock, 10..11, 0..1);
+    listen(&mut source, &mut heard, |heard| heard.rows == 21).await;
+    listen(&mut source, &mut heard, |heard| !heard.idle).await;
+    assert!(!heard.idle, "awake");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,6 +310,9 @@ async fn what_cannot_be_read_is_named() {
     let mut source = start(&wrong, (0, 1), None).await.unwrap();
     assert_eq!(read(&mut source, 1).await.unwrap(), all(0..0));
     assert_eq!(source.skipped(), 3);
+    let state = source.snapshot().unwrap();
+    let restored = start(&wrong, (0, 2), Some(state)).await.unwrap();
+    assert_eq!(restored.skipped(), 2, "of partitions 0 and 2");
     let mut gone = spec(&mock);
     gone.bounded = false;
     let ahead = PartitionPosition::new("t", 0, 17, None);
