@@ -92,18 +92,24 @@ fn vertices(job: &JobDetail) -> String {
             vertex.id.clone(),
             vertex.operator.clone(),
             vertex.parallelism.to_string(),
-            count(vertex.records_in),
-            count(vertex.records_out),
-            size(vertex.bytes_out),
+            or_dash(vertex.records_in.map(count)),
+            or_dash(vertex.records_out.map(count)),
+            or_dash(vertex.bytes_out.map(size)),
             share(vertex.busy_ratio),
             share(vertex.backpressured_ratio),
-            count(vertex.records_skipped + vertex.records_late),
+            or_dash(dropped(vertex).map(count)),
             size(vertex.state_bytes),
             or_dash(vertex_checkpoint(vertex)),
             or_dash(vertex.watermark_ms.map(watermark)),
         ]);
     }
     table.render()
+}
+
+/// Rows that it was given and that are in no output: they didn't parse, or came too late.
+fn dropped(vertex: &VertexView) -> Option<u64> {
+    let parts = [vertex.records_skipped, vertex.records_late];
+    parts.into_iter().flatten().reduce(u64::saturating_add)
 }
 
 /// Its part of the latest checkpoint: how large, and how long the slowest subtask took.

@@ -105,8 +105,8 @@ fn progress(job: &JobDetail) -> String {
         let read = job
             .vertices
             .first()
-            .map(|v| v.records_in.max(v.records_out));
-        let written = job.vertices.last().map(|v| v.records_in);
+            .and_then(|v| v.records_in.max(v.records_out));
+        let written = job.vertices.last().and_then(|v| v.records_in);
         line.push_str(&format!(
             ", {} read, {} written",
             count(read.unwrap_or_default()),

@@ -338,7 +338,9 @@ fn figures(job: &JobDetail) -> JobFigures {
 /// Rows that the source has read in this attempt.
 fn read(job: &JobDetail) -> u64 {
     let source = job.vertices.first();
-    source.map_or(0, |v| v.records_in.max(v.records_out))
+    source
+        .and_then(|v| v.records_in.max(v.records_out))
+        .unwrap_or_default()
 }
 
 fn ms_since(then: Instant) -> u64 {

@@ -51,7 +51,7 @@ pub(crate) fn job_detail(machine: &Machine, job: &Job, live: Option<&Live>) -> v
     let attempt = machine.current_attempt(job.id);
     let graph = machine.graph(job.id);
     let history = machine.history(job.id);
-    let metrics = live.map_or(&[][..], |live| &live.metrics);
+    let figures = figures(job, live);
     let vertices = graph.map_or(&[][..], |graph| &graph.vertices);
     view::JobDetail {
         job_id: job.id.to_string(),
@@ -62,7 +62,7 @@ pub(crate) fn job_detail(machine: &Machine, job: &Job, live: Option<&Live>) -> v
         adoptions: job.adoptions,
         restarts: job.restarts,
         tasks: attempt.map_or_else(Vec::new, |attempt| tasks(machine, job, attempt, live)),
-        vertices: vertices.iter().map(|one| vertex(one, metrics)).collect(),
+        vertices: vertices.iter().map(|one| vertex(one, figures)).collect(),
         checkpoints: checkpoints_view(job),
         failures: history.map_or_else(Vec::new, |h| h.failures.iter().map(failure).collect()),
         submitted_at_ms: job.submitted_ms,
@@ -117,18 +117,44 @@ fn tasks(
     views
 }
 
+/// Figures of a job's attempt.
+#[derive(Debug, Clone, Copy)]
+struct Figures<'a> {
+    /// What each task told last.
+    metrics: &'a [(TaskId, TaskMetrics)],
+    /// They can be told: nobody kept those of a job that ended under an earlier leader.
+    known: bool,
+    /// Its tasks hold nothing any more, and do nothing.
+    ended: bool,
+}
+
+fn figures<'a>(job: &Job, live: Option<&'a Live>) -> Figures<'a> {
+    let metrics = live.map_or(&[][..], |live| &live.metrics);
+    let ended = job.is_terminal();
+    Figures {
+        metrics,
+        known: live.is_some() && !(ended && metrics.is_empty()),
+        ended,
+    }
+}
+
 /// A vertex with the figures of its subtasks, among those of its attempt.
-fn vertex(vertex: &Vertex, metrics: &[(TaskId, TaskMetrics)]) -> view::VertexView {
+fn vertex(vertex: &Vertex, figures: Figures<'_>) -> view::VertexView {
+    let Figures { metrics, known, .. } = figures;
     let of_vertex = || {
         metrics
             .iter()
             .filter(|(task, _)| task.vertex == vertex.id)
             .map(|(_, m)| m)
     };
-    let sum = |field: fn(&TaskMetrics) -> u64| of_vertex().map(field).sum();
+    let sum = |field: fn(&TaskMetrics) -> u64| known.then(|| of_vertex().map(field).sum());
+    let held = |field: fn(&TaskMetrics) -> u64| match figures.ended {
+        true => 0,
+        false => of_vertex().map(field).sum(),
+    };
     let count = of_vertex().count();
     let mean = |field: fn(&TaskMetrics) -> f64| {
-        (count > 0).then(|| of_vertex().map(field).sum::<f64>() / count as f64)
+        (count > 0 && !figures.ended).then(|| of_vertex().map(field).sum::<f64>() / count as f64)
     };
     let acknowledged = || of_vertex().filter(|m| m.checkpoint_id > 0);
     let watermark = of_vertex()
@@ -146,10 +172,11 @@ fn vertex(vertex: &Vertex, metrics: &[(TaskId, TaskMetrics)]) -> view::VertexVie
         busy_ratio: mean(|m| m.busy_ratio),
         backpressured_ratio: mean(|m| m.backpressured_ratio),
         watermark_ms: watermark,
-        records_skipped: sum(|m| m.records_skipped),
+        // It goes on from the state: before a task has told it, 0 would be wrong.
+        records_skipped: sum(|m| m.records_skipped).filter(|_| count > 0),
         records_late: sum(|m| m.records_late),
-        state_bytes: sum(|m| m.state_bytes),
-        buffer_bytes: sum(|m| m.buffer_bytes),
+        state_bytes: held(|m| m.state_bytes),
+        buffer_bytes: held(|m| m.buffer_bytes),
         checkpoint_size_bytes: acknowledged()
             .map(|m| m.checkpoint_bytes)
             .reduce(|a, b| a + b),

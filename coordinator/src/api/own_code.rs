@@ -11,7 +11,7 @@ use regent_state::JobGraph;
 use regent_state::ids::{JobId, WorkerRef};
 
 use super::change::Asked;
-use crate::job_file::{self, JobFileSource, OwnCode, Parse};
+use crate::job_file::{self, JobFileSource, OwnCode, Parse, Told};
 use crate::leader::seen::{Seen, WorkerSeen};
 
 /// How long a worker's code may think about its schemas.
@@ -67,6 +67,27 @@ async fn parse_once(submit: v1::SubmitJob, code: OwnCode) -> Result<Parse, ApiEr
     });
     let parsed = parsing.await;
     parsed.map_err(|error| ApiError::new(ErrorKind::Failed, error.to_string()))?
+}
+
+/// What a worker found wrong with the job's paths, one line each, with the place where the file has it.
+pub(super) fn placed(submit: &v1::SubmitJob, problems: &[v1::PathProblem]) -> Vec<String> {
+    let overrides = overrides(&submit.set).unwrap_or_default();
+    let source = JobFileSource {
+        text: &submit.job_file,
+        name: &submit.file_name,
+        working_dir: Path::new(&submit.working_dir),
+        overrides: &overrides,
+    };
+    let line = |problem: &v1::PathProblem| {
+        let finding = Told {
+            vertex: &problem.vertex,
+            message: &problem.message,
+            key: &problem.key,
+            valid: &problem.valid,
+        };
+        job_file::told(source, finding)
+    };
+    problems.iter().map(line).collect()
 }
 
 fn overrides(set: &[String]) -> Result<Vec<(String, String)>, ApiError> {

@@ -23,8 +23,8 @@ use super::{deadline, document, errors, left_ms, members, past, refs, savepoints
 use crate::explain;
 use crate::leader::rule::Rule;
 use crate::node::{Node, wall_ms};
-use crate::scheduler::slots::attempt_ref;
 use crate::verify;
+use crate::wire::AttemptRef;
 
 /// Answers a read.
 pub(crate) async fn read(
@@ -196,9 +196,13 @@ pub(crate) fn from_leader(status: &Status) -> ApiError {
     })
 }
 
-fn live(rule: &Rule, machine: &Machine, job: Option<&Job>) -> Live {
-    let attempt = job.and_then(|job| machine.current_attempt(job.id));
-    let metrics = attempt.map_or_else(Vec::new, |one| rule.hub.metrics_of(&attempt_ref(one)));
+fn live(rule: &Rule, job: Option<&Job>) -> Live {
+    // Also of an attempt that the machine keeps no more: its job has ended.
+    let attempt = job.and_then(|job| {
+        let (job, run, token) = (job.id, job.run, job.token?);
+        Some(AttemptRef { job, run, token })
+    });
+    let metrics = attempt.map_or_else(Vec::new, |one| rule.hub.metrics_of(&one));
     Live {
         seen: rule.hub.seen(),
         now: rule.hub.now(),
@@ -216,7 +220,7 @@ fn job<'a>(machine: &'a Machine, text: &str) -> Result<&'a Arc<Job>, ApiError> {
 /// Puts the answer together from one view.
 fn local(view: &View, rule: Option<&Rule>, query: &Query) -> Result<v1::Document, ApiError> {
     let machine = &view.machine;
-    let live_of = |job: Option<&Job>| rule.map(|rule| live(rule, machine, job));
+    let live_of = |job: Option<&Job>| rule.map(|rule| live(rule, job));
     match query {
         Query::JobList(_) => document(&documents::job_list(machine)),
         Query::JobShow(of) => {

@@ -42,7 +42,7 @@ pub(super) async fn submit(
     }
     if first {
         places::check_sinks(&view.machine, asked.root(), &graph).await?;
-        inspect(asked, &graph).await?;
+        inspect(asked, &graph, submit).await?;
         if let Some(from) = &restore {
             savepoints::check_restore(&asked.rule.objects, &graph, from).await?;
         }
@@ -94,7 +94,11 @@ fn invalid(error: &dyn std::fmt::Display) -> ApiError {
 }
 
 /// Lets a worker that has all operators look; without one it is done before the first attempt.
-async fn inspect(asked: &Asked<'_>, graph: &JobGraph) -> Result<(), ApiError> {
+async fn inspect(
+    asked: &Asked<'_>,
+    graph: &JobGraph,
+    submit: &v1::SubmitJob,
+) -> Result<(), ApiError> {
     let seen = asked.rule.hub.seen();
     let mut present = seen.workers.iter().filter(|(_, worker)| worker.present());
     let Some((name, worker)) = present.find(|(_, worker)| offers_all(graph, Some(worker))) else {
@@ -108,16 +112,18 @@ async fn inspect(asked: &Asked<'_>, graph: &JobGraph) -> Result<(), ApiError> {
         return Ok(());
     };
     match tokio::time::timeout(INSPECT_LIMIT, answer).await {
-        Ok(Ok(found)) => problems(graph, &found.problems),
+        Ok(Ok(found)) if found.problems.is_empty() => Ok(()),
+        Ok(Ok(found)) => Err(problems(graph, found.problems, submit.clone()).await),
         Ok(Err(_)) | Err(_) => Ok(()),
     }
 }
 
 /// A problem with a source makes the file invalid; one with a sink's path is refused for safety.
-fn problems(graph: &JobGraph, problems: &[v1::PathProblem]) -> Result<(), ApiError> {
-    if problems.is_empty() {
-        return Ok(());
-    }
+async fn problems(
+    graph: &JobGraph,
+    problems: Vec<v1::PathProblem>,
+    submit: v1::SubmitJob,
+) -> ApiError {
     let is_sink = |problem: &v1::PathProblem| {
         graph
             .vertex(&problem.vertex)
@@ -127,8 +133,9 @@ fn problems(graph: &JobGraph, problems: &[v1::PathProblem]) -> Result<(), ApiErr
         true => ErrorKind::Refused,
         false => ErrorKind::Invalid,
     };
-    let lines = problems
-        .iter()
-        .map(|problem| format!("{}: {}", problem.vertex, problem.message));
-    Err(ApiError::new(kind, lines.collect::<Vec<_>>().join("\n")))
+    let line = |problem: &v1::PathProblem| format!("{}: {}", problem.vertex, problem.message);
+    let lines: Vec<String> = problems.iter().map(line).collect();
+    // Where the file names what is wrong is found out by reading it again, which may take a while.
+    let placed = tokio::task::spawn_blocking(move || own_code::placed(&submit, &problems)).await;
+    ApiError::new(kind, placed.unwrap_or(lines).join("\n"))
 }

@@ -2,6 +2,7 @@
 //! out. It asks the planners' own questions (slots, leases, due times), so that it can't tell another
 //! story than the scheduler acts by.
 
+mod time;
 mod words;
 
 #[cfg(test)]
@@ -38,6 +39,10 @@ pub(crate) fn explain(known: &Known<'_>) -> JobExplained {
     let job = known.job;
     let mut causes = state_causes(known);
     causes.extend(known.live.and_then(|live| stuck_tasks(job, live)));
+    if job.state == JobState::Running {
+        let seen = known.graph().zip(known.live);
+        causes.extend(seen.and_then(|(graph, live)| time::waiting_windows(graph, live)));
+    }
     causes.extend(stuck_checkpoints(job));
     causes.extend(dirty(known));
     if known.live.is_none() && !job.is_terminal() {

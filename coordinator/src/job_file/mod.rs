@@ -28,6 +28,7 @@ mod sources;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod told;
 mod topology;
 mod tree;
 mod vertex;
@@ -44,6 +45,7 @@ pub use error::{JobFileError, Problem};
 use error::{Problems, Sources};
 pub use input::{parse_override, read_limited};
 pub use own::OwnCode;
+pub(crate) use told::{Told, told};
 
 /// The largest job file in bytes.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;

@@ -104,7 +104,7 @@ fn entry<'e>(entries: &'e mut Vec<Entry>, key: &str, at: Place) -> &'e mut Node 
     &mut entries[index].node
 }
 
-fn id_of(node: &Node) -> Option<&str> {
+pub(super) fn id_of(node: &Node) -> Option<&str> {
     let Value::Map(entries) = &node.value else {
         return None;
     };

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::figures::Figures;
 use super::seen::{Moment, Phase, Seen, WorkerSeen};
 use crate::config::Workers;
 use crate::wire::{self, AttemptRef, TaskId};
@@ -52,7 +53,7 @@ pub(crate) struct SessionKey {
 struct Inner {
     seen: Seen,
     outgoing: BTreeMap<String, (u64, Outgoing)>,
-    metrics: BTreeMap<(AttemptRef, TaskId), v1::TaskMetrics>,
+    figures: Figures,
     inspections: BTreeMap<u64, oneshot::Sender<v1::PathsInspected>>,
     commits: Vec<v1::CommitOnlyDone>,
     /// Why output of an ended job is not committed yet.
@@ -94,7 +95,7 @@ impl Hub {
         let inner = Inner {
             seen: Seen::default(),
             outgoing: BTreeMap::new(),
-            metrics: BTreeMap::new(),
+            figures: Figures::default(),
             inspections: BTreeMap::new(),
             commits: Vec::new(),
             commit_problems: BTreeMap::new(),
@@ -135,17 +136,9 @@ impl Hub {
         self.lock().seen.shown(now, self.silence)
     }
 
-    /// Latest figures of the tasks of an attempt.
+    /// Latest figures of the tasks of an attempt; of one that is over they are kept for a while.
     pub(crate) fn metrics_of(&self, attempt: &AttemptRef) -> Vec<(TaskId, v1::TaskMetrics)> {
-        let inner = self.lock();
-        let from = (*attempt, TaskId::new("", 0));
-        let of_attempt = inner
-            .metrics
-            .range(from..)
-            .take_while(|((key, _), _)| key == attempt);
-        of_attempt
-            .map(|((_, task), metrics)| (task.clone(), metrics.clone()))
-            .collect()
+        self.lock().figures.of(attempt)
     }
 
     /// Closes every session and accepts none from now on: the reign is over.
@@ -209,8 +202,8 @@ impl Hub {
         if current == Some(key.session) {
             inner.outgoing.remove(&key.worker.worker);
         }
-        let Inner { seen, metrics, .. } = &mut *inner;
-        metrics.retain(|(attempt, _), _| seen.is_held(attempt));
+        let Inner { seen, figures, .. } = &mut *inner;
+        figures.end_unless(|attempt| seen.is_held(attempt));
         drop(inner);
         self.changes.send_everything();
     }
@@ -262,7 +255,7 @@ impl Hub {
                 .get(&attempt)
                 .is_some_and(|tasks| tasks.contains_key(&task))
             {
-                inner.metrics.insert((attempt, task), one);
+                inner.figures.measured(attempt, task, one);
             }
         }
     }
@@ -277,7 +270,10 @@ impl Hub {
             return;
         };
         let tasks = Arc::make_mut(&mut seen.tasks).entry(attempt).or_default();
-        tasks.insert(task, phase);
+        tasks.insert(task.clone(), phase);
+        if let Some(last) = &report.metrics {
+            inner.figures.measured(attempt, task, (**last).clone());
+        }
         drop(inner);
         self.changes.send(&[attempt.job]);
     }
@@ -366,9 +362,7 @@ impl Hub {
     /// Ended tasks that the worker was told to forget.
     pub(crate) fn forgotten(&self, worker: &WorkerRef, attempts: &[AttemptRef]) {
         let mut inner = self.lock();
-        inner
-            .metrics
-            .retain(|(attempt, _), _| !attempts.contains(attempt));
+        inner.figures.ended(attempts);
         let Some(seen) = inner.seen.workers.get_mut(&worker.worker) else {
             return;
         };

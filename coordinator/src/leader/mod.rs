@@ -5,6 +5,7 @@
 //! holds everything earlier leaders wrote (`docs/protocol.md` §5).
 
 pub(crate) mod agenda;
+mod figures;
 pub(crate) mod hub;
 pub(crate) mod ownership;
 pub(crate) mod rule;

@@ -81,23 +81,25 @@ pub struct VertexView {
     pub operator: String,
     /// Subtasks.
     pub parallelism: u32,
-    /// Rows read since this attempt began.
-    pub records_in: u64,
-    /// Rows emitted since this attempt began.
-    pub records_out: u64,
-    /// Bytes emitted since this attempt began.
-    pub bytes_out: u64,
+    /// Rows read since this attempt began; null when unknown: where no leader was asked, or when the leader
+    /// has changed since the job ended.
+    pub records_in: Option<u64>,
+    /// Rows emitted since this attempt began; null when unknown.
+    pub records_out: Option<u64>,
+    /// Bytes emitted since this attempt began; null when unknown.
+    pub bytes_out: Option<u64>,
     /// Share of time at work (0-1), mean over subtasks; null when unknown.
     pub busy_ratio: Option<f64>,
     /// Share of time waiting for room downstream (0-1), mean over subtasks.
     pub backpressured_ratio: Option<f64>,
     /// Smallest watermark of the subtasks; `None`: none yet, or all of their input has ended.
     pub watermark_ms: Option<i64>,
-    /// Rows skipped because they did not parse.
-    pub records_skipped: u64,
-    /// Rows dropped because their window was closed, or because they had no time.
+    /// Rows skipped because they did not parse, since the job began; null when unknown.
+    pub records_skipped: Option<u64>,
+    /// Rows dropped because their window was closed, or because they had no time, since this attempt began;
+    /// null when unknown.
     #[serde(default)]
-    pub records_late: u64,
+    pub records_late: Option<u64>,
     /// Bytes of state that the subtasks hold in memory now.
     #[serde(default)]
     pub state_bytes: u64,
