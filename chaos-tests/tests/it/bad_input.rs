@@ -151,9 +151,31 @@ fn bad_job_files_are_refused_with_their_place() {
         }
         println!("{reason}");
     }
+    unknown_in_the_header(&cluster);
     let missing = cluster.cli(&["job", "submit", "nowhere.yaml"]);
     assert!(missing.refused(2).contains("nowhere.yaml"));
     let jobs = cluster.json(&["job", "list"]);
     assert_eq!(jobs, serde_json::json!([]), "nothing was stored");
     cluster.stop();
+}
+
+/// What only a look at the data shows is told at its place in the job file as well.
+fn unknown_in_the_header(cluster: &Cluster) {
+    let data = cluster.home().join("a.csv");
+    fs::write(&data, "carrier,distance\nUA,1\n").expect("written");
+    let source = format!(
+        "  - id: n\n    source: files\n    with: {{ path: {}, format: csv,\n            \
+         columns: {{ carier: utf8 }} }}\n",
+        data.display()
+    );
+    let file = cluster.home().join("header.yaml");
+    fs::write(&file, format!("name: x\nvertices:\n{source}{SINK}")).expect("written");
+    let outcome = cluster.cli(&["job", "submit", &file.display().to_string()]);
+    let reason = outcome.refused(2);
+    assert!(reason.contains("header.yaml:6:24: n: "), "{reason}");
+    assert!(
+        reason.contains("there is no column carier in the header line"),
+        "{reason}"
+    );
+    assert!(reason.contains("did you mean `carrier`?"), "{reason}");
 }

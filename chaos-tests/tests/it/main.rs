@@ -20,6 +20,7 @@ mod drills;
 mod edges;
 mod explain;
 mod failover;
+mod followed;
 mod frozen;
 mod full_disk;
 mod handover;

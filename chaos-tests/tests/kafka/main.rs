@@ -6,6 +6,7 @@
 mod topics;
 mod transactions;
 mod trouble;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::path::Path;
