@@ -1,5 +1,5 @@
 //! A program whose operators misbehave, each in its way, for the tests: one never comes back, one
-//! panics, one keeps too much.
+//! panics, one answers an error, one keeps too much.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +39,20 @@ impl Operator for Impossible {
     fn process(&mut self, rows: &Rows<'_>, out: &mut Output<'_>) -> Result<()> {
         let values = rows.column(0).as_primitive::<Int64Type>().values();
         assert!(!values.contains(&57), "row 57 is impossible");
+        out.emit(rows.columns().to_vec())
+    }
+}
+
+/// Answers an error at the row 57.
+struct Refusing;
+
+impl Operator for Refusing {
+    fn process(&mut self, rows: &Rows<'_>, out: &mut Output<'_>) -> Result<()> {
+        let values = rows.column(0).as_primitive::<Int64Type>().values();
+        if values.contains(&57) {
+            let number = "57th".parse::<i64>();
+            number.map_err(|cause| format!("row 57 is not wanted: {cause}"))?;
+        }
         out.emit(rows.columns().to_vec())
     }
 }
@@ -83,6 +97,7 @@ fn main() -> ExitCode {
             Ok(Stubborn { until })
         });
         registry.operator("impossible", |_: &mut Setup| Ok(Impossible));
+        registry.operator("refusing", |_: &mut Setup| Ok(Refusing));
         if later {
             registry.operator("hoard", |setup: &mut Setup| hoard(setup).map(LaterHoard));
         } else {

@@ -1,9 +1,11 @@
 //! The example as users run it: a cluster of its own program, its state over a killed leader and a
-//! killed worker; what is said when its code is missing, fails or panics; and `regent new`.
+//! killed worker; what is said when its code is missing, fails or panics; where it runs; and `regent new`.
 
 // Helpers of tests may fail like tests.
 #![allow(clippy::unwrap_used)]
 
+mod placement;
+mod source_and_sink;
 mod trouble;
 mod two_phase;
 mod worker;
@@ -157,6 +159,7 @@ fn the_page_teaches_this_program() {
         "src/tests.rs",
         "job.yaml",
         "src/bin/two-phase.rs",
+        "src/bin/source-and-sink.rs",
     ] {
         let path = root.join("deploy/examples/custom-operator").join(file);
         let text = fs::read_to_string(path).unwrap();

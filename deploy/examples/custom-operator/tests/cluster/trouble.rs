@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::jobs::Job;
+use regent_chaos::measure::wall;
 use regent_chaos::wait::wait_until;
 use serde_json::Value;
 
@@ -62,7 +63,7 @@ fn failure(cluster: &Cluster, file: &Path) -> Value {
 }
 
 /// A job that ends by itself, over so many slots.
-fn finite(cluster: &Cluster, name: &str, parallelism: u32) -> PathBuf {
+pub(crate) fn finite(cluster: &Cluster, name: &str, parallelism: u32) -> PathBuf {
     let file = cluster.home().join(format!("{name}.yaml"));
     let text = format!(
         "name: {name}\nparallelism: {parallelism}\nvertices:\n  - {{ id: n, source: sequence, \
@@ -70,6 +71,29 @@ fn finite(cluster: &Cluster, name: &str, parallelism: u32) -> PathBuf {
     );
     fs::write(&file, text).unwrap();
     file
+}
+
+/// What an operator answers instead of rows is told as it is: which task, where, when; and that is all that
+/// happens to the worker.
+#[test]
+fn an_error_is_told_with_its_place_and_time_and_the_worker_goes_on() {
+    let mut cluster = cluster();
+    let pid = cluster.process("tm-1").pid;
+    let before = wall().as_millis() as u64;
+    let file = write_job(cluster.home(), "refusing", "", "none");
+    let failure = failure(&cluster, &file);
+    let cause = "row 57 is not wanted: invalid digit found in string";
+    assert_eq!(failure["cause"], cause);
+    assert_eq!(failure["attempt"], 1);
+    let at = failure["at_ms"].as_u64().unwrap();
+    let now = wall().as_millis() as u64;
+    assert!((before..=now).contains(&at), "{before} {at} {now}");
+    let log = fs::read_to_string(cluster.dir().join("logs/tm-1.log")).unwrap();
+    assert!(!log.contains("panic"), "an error is none: {log}");
+    Job::submit(&cluster, &finite(&cluster, "after", 2)).wait_for("FINISHED", PATIENCE);
+    assert_eq!(cluster.process("tm-1").pid, pid);
+    assert_eq!(cluster.json(&["worker", "list"])[0]["state"], "registered");
+    cluster.stop();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Workers that a test starts itself, of the cluster's program.
+//! Workers that a test starts itself, of the cluster's program or of another.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -22,24 +22,39 @@ impl Worker {
         environment: &[(&str, &str)],
     ) -> Self {
         cluster.kill(name);
-        Self::begin(cluster, name, settings, environment)
+        let command = cluster.process(name).command;
+        Self::begin(cluster, name, &command, settings, environment)
     }
 
     /// The same once the worker in its place has ended as well.
     pub(crate) fn again(cluster: &Cluster, name: &str, environment: &[(&str, &str)]) -> Self {
-        Self::begin(cluster, name, &[], environment)
+        let command = cluster.process(name).command;
+        Self::begin(cluster, name, &command, &[], environment)
+    }
+
+    /// In place of a worker of the cluster, one of another program.
+    pub(crate) fn of(cluster: &Cluster, name: &str, program: &str) -> Self {
+        cluster.kill(name);
+        Self::again_of(cluster, name, program)
+    }
+
+    /// The same once the worker in its place has ended as well.
+    pub(crate) fn again_of(cluster: &Cluster, name: &str, program: &str) -> Self {
+        let mut command = cluster.process(name).command;
+        program.clone_into(&mut command[0]);
+        Self::begin(cluster, name, &command, &[], &[])
     }
 
     fn begin(
         cluster: &Cluster,
         name: &str,
+        command: &[String],
         settings: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
-        let command = cluster.process(name).command;
         let start = || {
             let log = cluster.dir().join("logs").join(format!("{name}-again.log"));
-            let mut worker = spawned(&command, settings);
+            let mut worker = spawned(command, settings);
             worker.current_dir(cluster.home());
             worker.envs(environment.iter().copied());
             worker.stderr(fs::File::create(log).unwrap());
