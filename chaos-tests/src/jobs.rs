@@ -1,5 +1,6 @@
 //! Job files over the flights, and jobs as they are seen through the command line.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct FlightsJob {
     pub parallelism: u32,
     /// Checkpoint interval.
     pub interval: &'static str,
+    /// Completed checkpoints that are kept.
+    pub retained: u32,
     home: PathBuf,
 }
 
@@ -45,6 +48,7 @@ impl FlightsJob {
             rate,
             parallelism: 2,
             interval: "250ms",
+            retained: 1,
             home: home.to_path_buf(),
         }
     }
@@ -77,6 +81,7 @@ impl FlightsJob {
             name,
             parallelism,
             interval,
+            retained,
             ..
         } = self;
         let input = self.input.display();
@@ -90,7 +95,7 @@ impl FlightsJob {
         format!(
             r#"name: {name}
 parallelism: {parallelism}
-checkpointing: {{ interval: {interval} }}
+checkpointing: {{ interval: {interval}, num-retained: {retained} }}
 restart-strategy: {{ type: fixed-delay, attempts: 1000, delay: 100ms }}
 vertices:
   - id: flights
@@ -299,10 +304,47 @@ impl<'a> Job<'a> {
     /// Ids of its completed checkpoints as `checkpoint list` has them.
     #[must_use]
     pub fn checkpoint_ids(&self) -> Vec<u64> {
+        let listed = self.checkpoints();
+        listed.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Ids and paths of its completed checkpoints as `checkpoint list` has them.
+    fn checkpoints(&self) -> Vec<(u64, String)> {
         let listed = self.cluster.json(&["checkpoint", "list", &self.id]);
-        let ids = listed.as_array().into_iter().flatten();
-        ids.filter_map(|checkpoint| checkpoint["id"].as_u64())
-            .collect()
+        let listed = listed.as_array().into_iter().flatten();
+        let one = |one: &Value| Some((one["id"].as_u64()?, one["path"].as_str()?.to_owned()));
+        listed.filter_map(one).collect()
+    }
+
+    /// Waits for a checkpoint behind those that were seen, and checks all that are listed then, of a job that keeps
+    /// them: ids rise, no directory has two of them, and none that was seen has gone. How many they are.
+    ///
+    /// # Panics
+    /// If that doesn't hold, or no further one completes within `limit`.
+    pub fn assert_checkpoints_rise(&mut self, limit: Duration) -> usize {
+        let known = self.seen.checkpoints.last().copied();
+        let mut listed = Vec::new();
+        wait_until(limit, "a checkpoint more in the list", || {
+            let over = TERMINAL.contains(&self.state().as_str());
+            // A job that has ended lets its checkpoints go, and then the list is the one before.
+            let now = self.checkpoints();
+            if !now.is_empty() && !over {
+                listed = now;
+            }
+            let newer = listed.last().map(|(id, _)| *id) > known;
+            (newer || over).then_some(())
+        });
+        let rising = |pair: &[(u64, String)]| pair[0].0 < pair[1].0;
+        assert!(listed.windows(2).all(rising), "{listed:?}");
+        let paths: BTreeSet<&String> = listed.iter().map(|(_, path)| path).collect();
+        assert_eq!(paths.len(), listed.len(), "{listed:?}");
+        let newest = listed.last().map_or(0, |(id, _)| *id);
+        let seen = self.seen.checkpoints.iter().filter(|id| **id <= newest);
+        let gone: Vec<_> = seen
+            .filter(|seen| !listed.iter().any(|(id, _)| id == *seen))
+            .collect();
+        assert!(gone.is_empty(), "{gone:?} aren't in {listed:?}");
+        listed.len()
     }
 }
 

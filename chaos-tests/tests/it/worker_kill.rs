@@ -1,9 +1,11 @@
-//! SIGKILL on a TaskManager that runs tasks: the job starts again from its last checkpoint, its output
+//! SIGKILL on a TaskManager that runs tasks, whichever of them: the job starts again from its last checkpoint, its output
 //! is exact, and the worker comes back with all of its slots.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::Rng;
+use rand::seq::IteratorRandom;
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::jobs::{FlightsJob, Job, listed};
 use regent_chaos::knobs;
@@ -24,7 +26,13 @@ fn a_worker_is_killed_at_random_moments() {
     for round in 1..=knobs::rounds(2, 20) {
         cluster.wait_for_workers(2);
         let moment = Duration::from_millis(chance.random_range(300..5_000));
-        one_round(&cluster, &format!("round-{round}"), moment, &flights);
+        one_round(
+            &cluster,
+            &format!("round-{round}"),
+            moment,
+            &mut chance,
+            &flights,
+        );
         phases.done(&format!(
             "round {round}: worker killed {moment:?} after RUNNING"
         ));
@@ -34,8 +42,15 @@ fn a_worker_is_killed_at_random_moments() {
     phases.done("stopped");
 }
 
-fn one_round(cluster: &Cluster, name: &str, moment: Duration, flights: &[Flight]) {
-    let spec = FlightsJob::new(cluster.home(), name, RATE);
+fn one_round(
+    cluster: &Cluster,
+    name: &str,
+    moment: Duration,
+    chance: &mut impl Rng,
+    flights: &[Flight],
+) {
+    let mut spec = FlightsJob::new(cluster.home(), name, RATE);
+    spec.retained = 1_000;
     let mut job = Job::submit(cluster, &spec.write());
     job.wait_for("RUNNING", Duration::from_secs(20));
     pause(moment);
@@ -44,7 +59,7 @@ fn one_round(cluster: &Cluster, name: &str, moment: Duration, flights: &[Flight]
         shown["state"], "RUNNING",
         "the kill hits a running job: {shown}"
     );
-    let worker = a_worker_of(&shown);
+    let worker = a_worker_of(&shown, chance);
     let killed = cluster.kill(&worker);
     wait_until(
         Duration::from_secs(20),
@@ -54,10 +69,12 @@ fn one_round(cluster: &Cluster, name: &str, moment: Duration, flights: &[Flight]
             (job.seen().restarts > 0).then_some(())
         },
     );
+    let kept = job.assert_checkpoints_rise(Duration::from_secs(30));
+    assert!(kept > 1, "neighbours to compare: {kept}");
     job.wait_for("FINISHED", Duration::from_secs(90));
     let seen = job.seen();
     println!(
-        "{name}: {worker} killed; states {:?}, restarts {}, checkpoints {:?}",
+        "{name}: {worker} killed; states {:?}, restarts {}, checkpoints {:?}, {kept} of them kept",
         seen.states, seen.restarts, seen.checkpoints
     );
     assert!(seen.checkpoints.len() > 1, "checkpoints went on: {seen:?}");
@@ -67,13 +84,13 @@ fn one_round(cluster: &Cluster, name: &str, moment: Duration, flights: &[Flight]
     assert_ne!(cluster.wait_for_new_pid(&worker, killed), killed);
 }
 
-fn a_worker_of(job: &Value) -> String {
+/// Any of the workers that have tasks of the job.
+fn a_worker_of(job: &Value, chance: &mut impl Rng) -> String {
     let tasks = job["tasks"].as_array().into_iter().flatten();
-    let mut workers = tasks.filter_map(|task| task["worker"].as_str());
-    workers
-        .next()
-        .expect("a running job has tasks on workers")
-        .to_owned()
+    let workers = tasks.filter_map(|task| task["worker"].as_str());
+    let workers: BTreeSet<&str> = workers.collect();
+    let one = workers.iter().choose(chance);
+    one.expect("a running job has tasks on workers").to_string()
 }
 
 /// A worker that came back offers all of its slots, and nothing holds one any more.
