@@ -1,5 +1,6 @@
-//! Windows of event time under fire: flights per hour and origin, read out of order, over three deaths
-//! of the leader and one of a worker, equal a plain computation.
+//! Windows of event time under fire: flights per hour and origin and how late they left, by times that are precise
+//! to the minute and read out of order, over three deaths of the leader and one of a worker, equal a plain
+//! computation.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +21,16 @@ const SECONDS: usize = 60;
 /// Rows that are mixed with each other: less than a day of flights.
 const MIXED: usize = 500;
 const FILES: usize = 6;
-const HEADER: [&str; 4] = ["origin", "flights", "window_start", "window_end"];
+const HEADER: [&str; 8] = [
+    "origin",
+    "flights",
+    "left",
+    "mean",
+    "least",
+    "worst",
+    "window_start",
+    "window_end",
+];
 
 #[test]
 fn windows_are_exact_over_deaths_of_leaders_and_a_worker() {
@@ -28,10 +38,8 @@ fn windows_are_exact_over_deaths_of_leaders_and_a_worker() {
     let mut chance = knobs::chance("windows");
     let mut cluster = Cluster::start(Options::default());
     phases.done("ready");
-    let mut rows = rows_of(&knobs::january());
-    if let Some(year) = knobs::year().filter(|_| knobs::soak()) {
-        rows = rows_of(&plain(&year, cluster.home()));
-    }
+    let mut rows = flights(cluster.home());
+    println!("windows: {} flights", rows.len());
     let input = disordered(&mut rows, cluster.home(), &mut chance);
     let out = cluster.home().join("out/windows");
     let file = cluster.home().join("windows.yaml");
@@ -61,6 +69,18 @@ fn windows_are_exact_over_deaths_of_leaders_and_a_worker() {
     cluster.stop();
 }
 
+/// The year's when soaking, if it was named, else January's.
+fn flights(home: &Path) -> Vec<Flight> {
+    match knobs::year().filter(|_| knobs::soak()) {
+        Some(year) => return rows_of(&plain(&year, home)),
+        None if knobs::soak() => println!(
+            "windows: the year is skipped, REGENT_DATA names no flights-2013.csv[.gz]; January's flights instead"
+        ),
+        None => {}
+    }
+    rows_of(&knobs::january())
+}
+
 /// Windows are committed, and their vertex tells its time, before the input has ended.
 fn windows_flow(job: &mut Job<'_>, out: &Path) {
     wait_until(Duration::from_secs(60), "committed windows", || {
@@ -88,18 +108,23 @@ vertices:
       path: {input}
       format: csv
       rate: {rate}
-      columns: {{ origin: utf8, time_hour: timestamp }}
-  - id: hours
+      columns: {{ scheduled: timestamp, origin: utf8, dep_delay: float64 }}
+  - id: times
     operator: select
     inputs: [ flights ]
-    with: {{ columns: [ {{ time_hour: at }}, origin ] }}
+    with: {{ columns: [ {{ scheduled: at }}, origin, dep_delay ] }}
   - id: per-hour
     operator: aggregate
-    inputs: [ {{ from: hours, partition: hash, by: [origin] }} ]
+    inputs: [ {{ from: times, partition: hash, by: [origin] }} ]
     with:
       group-by: [origin]
       window: {{ tumbling: 1h, time: at, lateness: 2d }}
-      compute: {{ flights: {{ count: "*" }} }}
+      compute:
+        flights: {{ count: "*" }}
+        left: {{ count: dep_delay }}
+        mean: {{ avg: dep_delay }}
+        least: {{ min: dep_delay }}
+        worst: {{ max: dep_delay }}
   - id: out
     sink: files
     inputs: [ per-hour ]
@@ -108,8 +133,33 @@ vertices:
     )
 }
 
-/// A flight's hour and airport.
-type Flight = (String, String);
+/// A flight, by time.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Flight {
+    /// When it was to leave, to the minute.
+    scheduled: String,
+    origin: String,
+    /// Minutes; `None`: it never left.
+    delay: Option<i32>,
+}
+
+impl Flight {
+    /// Of the hour in which it was to leave, such as `2013-01-31T23:00:00Z`, and the minute in it.
+    fn new(hour: &str, minute: &str, origin: &str, delay: &str) -> Self {
+        let begin = hour.strip_suffix(":00:00Z").expect("a full hour");
+        let minute: u32 = minute.parse().expect("a minute");
+        let delay = (!matches!(delay, "" | "NA")).then(|| delay.parse().expect("minutes"));
+        Self {
+            scheduled: format!("{begin}:{minute:02}:00Z"),
+            origin: origin.to_owned(),
+            delay,
+        }
+    }
+
+    fn hour(&self) -> String {
+        format!("{}:00:00Z", &self.scheduled[..13])
+    }
+}
 
 /// All flights, by time.
 fn rows_of(input: &Path) -> Vec<Flight> {
@@ -123,10 +173,11 @@ fn rows_of(input: &Path) -> Vec<Flight> {
         let mut reader = csv::Reader::from_path(&file).expect("a CSV file");
         let header = reader.headers().expect("a header").clone();
         let at = |name| header.iter().position(|h| h == name).expect("the column");
-        let (origin, hour) = (at("origin"), at("time_hour"));
+        let columns = ["time_hour", "minute", "origin", "dep_delay"].map(at);
         for record in reader.records() {
             let record = record.expect("a row");
-            rows.push((record[hour].to_owned(), record[origin].to_owned()));
+            let [hour, minute, origin, delay] = columns.map(|column| &record[column]);
+            rows.push(Flight::new(hour, minute, origin, delay));
         }
     }
     rows.sort();
@@ -160,30 +211,41 @@ fn disordered(rows: &mut [Flight], home: &Path, chance: &mut impl Rng) -> PathBu
     let folder = home.join("disordered");
     fs::create_dir_all(&folder).expect("made");
     for (number, part) in rows.chunks(rows.len().div_ceil(FILES)).enumerate() {
-        let mut text = String::from("time_hour,origin\n");
-        for (hour, origin) in part {
-            text.push_str(&format!("{hour},{origin}\n"));
+        let mut text = String::from("scheduled,origin,dep_delay\n");
+        for flight in part {
+            let delay = flight.delay.map_or_else(String::new, |d| d.to_string());
+            text.push_str(&format!("{},{},{delay}\n", flight.scheduled, flight.origin));
         }
         fs::write(folder.join(format!("{number}.csv")), text).expect("written");
     }
     folder
 }
 
-/// `origin,flights,window_start,window_end`.
+/// A row as [`HEADER`] says for each hour and origin.
 fn per_hour(rows: &[Flight]) -> Vec<Row> {
-    let mut counts: BTreeMap<&Flight, u64> = BTreeMap::new();
-    for row in rows {
-        *counts.entry(row).or_default() += 1;
+    let mut groups: BTreeMap<(String, &str), Vec<Option<i32>>> = BTreeMap::new();
+    for flight in rows {
+        let group = groups
+            .entry((flight.hour(), flight.origin.as_str()))
+            .or_default();
+        group.push(flight.delay);
     }
-    let row = |((hour, origin), count): (&Flight, u64)| {
+    let row = |((hour, origin), all): ((String, &str), Vec<Option<i32>>)| {
+        let known: Vec<f64> = all.iter().flatten().map(|delay| (*delay).into()).collect();
+        let text = |number: Option<f64>| number.map_or_else(String::new, |n| format!("{n:?}"));
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
         vec![
-            origin.clone(),
-            count.to_string(),
+            origin.to_owned(),
+            all.len().to_string(),
+            known.len().to_string(),
+            text((!known.is_empty()).then_some(mean)),
+            text(known.iter().copied().reduce(f64::min)),
+            text(known.iter().copied().reduce(f64::max)),
             hour.clone(),
-            next_hour(hour),
+            next_hour(&hour),
         ]
     };
-    counts.into_iter().map(row).collect()
+    groups.into_iter().map(row).collect()
 }
 
 /// The full hour after `2013-01-31T23:00:00Z`, in a year that isn't a leap year.
@@ -213,4 +275,24 @@ fn hours_follow_each_other() {
     ] {
         assert_eq!(next_hour(hour), next);
     }
+}
+
+#[test]
+fn groups_are_told_as_plainly_as_can_be() {
+    let hour = "2013-01-31T23:00:00Z";
+    let rows = [
+        Flight::new(hour, "59", "JFK", "-3"),
+        Flight::new(hour, "0", "JFK", "NA"),
+        Flight::new(hour, "7", "JFK", "5"),
+        Flight::new(hour, "7", "LGA", ""),
+    ];
+    assert_eq!(rows[2].scheduled, "2013-01-31T23:07:00Z");
+    let lines: Vec<String> = per_hour(&rows).iter().map(|row| row.join(",")).collect();
+    assert_eq!(
+        lines,
+        [
+            "JFK,3,2,1.0,-3.0,5.0,2013-01-31T23:00:00Z,2013-02-01T00:00:00Z",
+            "LGA,1,0,,,,2013-01-31T23:00:00Z,2013-02-01T00:00:00Z",
+        ]
+    );
 }
