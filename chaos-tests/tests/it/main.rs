@@ -40,6 +40,7 @@ mod savepoints;
 mod secured;
 mod steps;
 mod takeover;
+mod tour;
 mod windows;
 mod worker_kill;
 mod worker_loss;
