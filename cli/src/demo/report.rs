@@ -64,7 +64,7 @@ impl Report {
     /// For people; the last line is the verdict.
     pub(super) fn text(&self) -> String {
         format!(
-            "\nRecovery\n{}\nJob {}\n  {}; {}, {}, {}; checkpoints: {} completed, {} aborted\n\
+            "\nRecovery\n{}\nJob {}\n  {}; {}, {}, {}; checkpoints: {} completed, {} failed\n\
              Output\n  {}\n{}\n{}",
             indent(&self.recovery()),
             self.job.job_id,
@@ -136,6 +136,10 @@ mod tests {
         };
         let last = |report: &Report| report.text().lines().last().unwrap_or_default().to_owned();
         assert!(last(&report).starts_with("VERDICT: exact. 0 processes"));
+        report.job.checkpoints_completed = 7;
+        report.job.checkpoints_failed = 2;
+        let figures = "checkpoints: 7 completed, 2 failed\n";
+        assert!(report.text().contains(figures), "{}", report.text());
         report.exact = false;
         report.problems.push("a row is missing".to_owned());
         assert!(report.text().contains("a row is missing"));
