@@ -20,7 +20,7 @@ use crate::{failpoints, knobs, ports, signals};
 /// From nothing to `ready`, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(40);
 /// The contract gives 15 s.
-const STOP_WITHIN: Duration = Duration::from_secs(15);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// A command's own time-out, and the second more that the contract allows it.
 const COMMAND_TIMEOUT: &str = "20s";
 const COMMAND_WITHIN: Duration = Duration::from_secs(22);
@@ -70,7 +70,7 @@ pub struct Cluster {
     local: Option<Child>,
     stdout: Option<Receiver<String>>,
     /// Processes that the test started by hand.
-    by_hand: Vec<Child>,
+    pub(crate) by_hand: Vec<Child>,
 }
 
 /// The directory of a test: removed at the end unless it is to be kept.
@@ -355,34 +355,6 @@ impl Cluster {
         wait_until(Duration::from_secs(20), &what, || {
             self.process(name).pid.filter(|pid| *pid != old)
         })
-    }
-
-    /// Starts a process by the `command` of `cluster.json`, as an operator would.
-    pub fn start_by_hand(&mut self, name: &str) {
-        let words = self.process(name).command;
-        let (program, arguments) = words.split_first().expect("a command has a first word");
-        let log = std::fs::File::create(self.home().join(format!("{name}-by-hand.log")));
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        command.stderr(log.expect("the log can be made"));
-        self.by_hand
-            .push(command.spawn().expect("the command can be started"));
-    }
-
-    /// Stops what was started by hand.
-    pub fn stop_by_hand(&mut self) {
-        for child in &mut self.by_hand {
-            let mark = "regent";
-            signals::send(child.id(), mark, Signal::SIGTERM);
-            if wait_for(child, STOP_WITHIN).is_none() {
-                kill(child);
-            }
-        }
-        self.by_hand.clear();
     }
 
     /// Stops `local` with this signal and checks that it keeps the contract: 15 s, exit 0, nothing on

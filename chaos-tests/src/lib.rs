@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`cleanup`] | what is left to clean, files that can't be removed, the store by name |
 //! | [`cluster`] | a `regent local`, its processes, and ways to hurt them |
+//! | [`by_hand`] | processes of it that nobody looks after |
 //! | [`group`] | JobManagers started by hand, and a client that writes all the while |
 //! | [`command`] | one run of the binary, with a deadline |
 //! | [`assembly`] | a cluster of processes started one by one, whose replicas talk through a proxy |
@@ -31,6 +32,7 @@
 //! A failure panics with what was expected and what was found: this crate is for tests only.
 
 pub mod assembly;
+pub mod by_hand;
 pub mod cleanup;
 pub mod client;
 pub mod cluster;

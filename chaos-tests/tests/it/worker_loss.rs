@@ -1,5 +1,6 @@
 //! SIGKILL on a worker while there are slots to spare: all tasks run again from the last checkpoint, and what the job
-//! writes is exact. How long that took is measured and never asserted.
+//! writes is exact. How long that took is measured and never asserted. There the supervisor that started the worker
+//! tells its death; of a worker that nobody looks after only the connections break, and its tasks run again all the same.
 
 use std::time::Duration;
 
@@ -53,6 +54,54 @@ fn tasks_of_a_killed_worker_run_again_elsewhere() {
     assert_unharmed(&cluster, &client);
     again.report(FAULT, "all tasks running again");
     cluster.stop();
+}
+
+/// Nobody tells its end: its connections break, and that is all.
+#[test]
+fn tasks_of_a_killed_worker_without_a_supervisor_run_again_elsewhere() {
+    let mut phases = Phases::of("worker_loss_by_hand");
+    let mut cluster = Cluster::start(Options {
+        restart: "never",
+        ..Options::default()
+    });
+    cluster.kill("tm-1");
+    wait_until(WITHIN, "the loss of the worker that local started", || {
+        (!is_registered(&cluster, "tm-1")).then_some(())
+    });
+    cluster.start_by_hand("tm-1");
+    cluster.wait_for_workers(2);
+    let spec = SequenceJob::new(cluster.home(), "numbers");
+    let mut job = Job::submit(&cluster, &spec.write());
+    job.wait_for_checkpoint(WITHIN);
+    let shown = job.look();
+    let tasks = shown["tasks"].as_array().expect("tasks");
+    let held = tasks.iter().filter(|task| task["worker"] == "tm-1").count();
+    assert!(held > 0, "the kill hits a worker with tasks: {shown}");
+    phases.done("running, also on the worker without a supervisor");
+    cluster.kill_by_hand();
+    wait_until(WITHIN, "all tasks running elsewhere", || {
+        let shown = job.look();
+        let tasks = shown["tasks"].as_array()?;
+        let elsewhere = tasks.iter().all(|task| task["worker"] == "tm-2");
+        (job.seen().restarts == 1 && shown["state"] == "RUNNING" && elsewhere).then_some(())
+    });
+    job.assert_checkpoints_rise(WITHIN);
+    phases.done("running again");
+    let folder = cluster.home().join("savepoints").display().to_string();
+    let _stopping = cluster.json(&["job", "stop", &job.id, "--savepoint-path", &folder]);
+    job.wait_for("FINISHED", WITHIN);
+    assert_eq!(job.seen().restarts, 1, "{:?}", job.seen());
+    println!(
+        "worker_loss_by_hand: {} rows, all exact",
+        spec.assert_exact()
+    );
+    cluster.stop();
+}
+
+fn is_registered(cluster: &Cluster, name: &str) -> bool {
+    let workers = cluster.json(&["worker", "list"]);
+    let mut listed = workers.as_array().into_iter().flatten();
+    listed.any(|one| one["worker"] == name && one["state"] == "registered")
 }
 
 /// From the kill to the moment that the log has the next attempt as running.
