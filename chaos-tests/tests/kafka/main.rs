@@ -10,7 +10,7 @@ mod windows;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -21,15 +21,19 @@ use regent_chaos::wait::{pause, wait_until};
 
 const SOON: Duration = Duration::from_secs(90);
 
-/// Kills leaders and workers in turn, each a moment after the job has completed a checkpoint more.
-fn hurt(cluster: &Cluster, job: &mut Job<'_>, kills: u32, chance: &mut StdRng) {
+/// Kills leaders and workers in turn, each a moment after the job has completed two checkpoints more. Answers the
+/// longest time before a death in which rows came that no completed checkpoint may hold: the second of those
+/// checkpoints began in it.
+fn hurt(cluster: &Cluster, job: &mut Job<'_>, kills: u32, chance: &mut StdRng) -> Duration {
+    let mut longest = Duration::ZERO;
     for turn in 0..kills {
         job.wait_for("RUNNING", SOON);
+        let began = Instant::now();
         let before = job.look()["checkpoints"]["completed"].as_u64().unwrap_or(0);
         let restarts = job.seen().restarts;
-        wait_until(SOON, "one more checkpoint", || {
+        wait_until(SOON, "two more checkpoints", || {
             let now = job.look()["checkpoints"]["completed"].as_u64()?;
-            (now > before).then_some(())
+            (now > before + 1).then_some(())
         });
         pause(Duration::from_millis(chance.random_range(0..700)));
         assert_eq!(job.state(), "RUNNING", "the kill hits a running job");
@@ -40,6 +44,7 @@ fn hurt(cluster: &Cluster, job: &mut Job<'_>, kills: u32, chance: &mut StdRng) {
             worker_of(job)
         };
         let old = cluster.kill(&victim);
+        longest = longest.max(began.elapsed());
         println!("killed {victim}");
         let _new = cluster.wait_for_new_pid(&victim, old);
         if !leader {
@@ -49,6 +54,7 @@ fn hurt(cluster: &Cluster, job: &mut Job<'_>, kills: u32, chance: &mut StdRng) {
             });
         }
     }
+    longest
 }
 
 fn worker_of(job: &mut Job<'_>) -> String {

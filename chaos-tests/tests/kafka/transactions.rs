@@ -48,7 +48,7 @@ fn each_row_once_whoever_dies_and_whatever_answer_is_lost() {
     let rate = knobs::rounds(1_200, 3_600);
     let text = job("once", &end, rate, &broker.address, &staging);
     let mut job = Job::submit(&cluster, &written(&cluster, "once", &text));
-    hurt(&cluster, &mut job, knobs::rounds(4, 10), &mut chance);
+    let _longest = hurt(&cluster, &mut job, knobs::rounds(4, 10), &mut chance);
     phases.done("killed");
     job.wait_for("FINISHED", SOON * 4);
     println!("{rows} rows, {:?}, {:?}", broker.counts(), job.seen());
