@@ -1,4 +1,4 @@
-//! Fills a topic of tansu's: every message a batch of its own, thousands of them to a request.
+//! Makes and fills a topic of tansu's: every message a batch of its own, thousands of them to a request.
 //!
 //! Of its own, because tansu, asked for an offset within a batch, skips to the next one, and a source
 //! that is restored asks for any offset. Thousands to a request, because a client's library sends one
@@ -19,6 +19,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 const PRODUCE: i16 = 0;
 const VERSION: i16 = 3;
+const CREATE_TOPICS: i16 = 19;
+const CREATE_VERSION: i16 = 2;
+const ONE_REPLICA: i16 = 1;
 const ALL_REPLICAS: i16 = -1;
 
 /// Writes values, each to its partition and in order there, and waits until all are taken.
@@ -40,24 +43,76 @@ pub fn produce(broker: &str, topic: &str, values: impl Iterator<Item = (i32, Str
     });
 }
 
-fn produce_to(broker: &str, place: (&str, i32), values: &[String]) -> io::Result<()> {
-    let mut stream = TcpStream::connect(broker)?;
+/// Makes a topic by asking this very broker, wherever it tells its clients to go.
+///
+/// # Panics
+/// If it can't be made.
+pub fn create_topic_directly(broker: &str, topic: &str, partitions: i32) {
+    let made = connected(broker).and_then(|mut stream| {
+        ask(&mut stream, &creation(topic, partitions))
+            .and_then(|answer| accepted(creation_refusal(&answer)))
+    });
+    made.unwrap_or_else(|error| panic!("topic {topic} of {broker}: {error}"));
+}
+
+fn connected(broker: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(broker)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn ask(stream: &mut TcpStream, request: &[u8]) -> io::Result<Vec<u8>> {
+    let length = i32::try_from(request.len()).map_err(io::Error::other)?;
+    stream.write_all(&length.to_be_bytes())?;
+    stream.write_all(request)?;
+    answer(stream)
+}
+
+fn accepted(code: Option<i16>) -> io::Result<()> {
+    match code {
+        Some(0) => Ok(()),
+        Some(code) => Err(io::Error::other(format!("refused with code {code}"))),
+        None => Err(io::Error::other("the answer is cut short")),
+    }
+}
+
+fn produce_to(broker: &str, place: (&str, i32), values: &[String]) -> io::Result<()> {
+    let mut stream = connected(broker)?;
     for values in values.chunks(MESSAGES_PER_REQUEST) {
-        let request = request(place, values);
-        let length = i32::try_from(request.len()).map_err(io::Error::other)?;
-        stream.write_all(&length.to_be_bytes())?;
-        stream.write_all(&request)?;
-        let answer = answer(&mut stream)?;
-        match refusal(&answer) {
-            Some(0) => {}
-            Some(code) => return Err(io::Error::other(format!("refused with code {code}"))),
-            None => return Err(io::Error::other("the answer is cut short")),
-        }
+        let answer = ask(&mut stream, &request(place, values))?;
+        accepted(refusal(&answer))?;
     }
     Ok(())
+}
+
+fn creation(topic: &str, partitions: i32) -> Vec<u8> {
+    let timeout_ms = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
+    let mut request = Writer::default();
+    request.i16(CREATE_TOPICS).i16(CREATE_VERSION);
+    request.i32(0).text("harness");
+    request.list(&[topic], |w, topic| {
+        // Neither placed by hand nor configured.
+        w.text(topic).i32(partitions).i16(ONE_REPLICA);
+        w.i32(0).i32(0);
+    });
+    // In earnest, not only checked.
+    request.i32(timeout_ms).i8(0);
+    request.0
+}
+
+/// As [`refusal`], of a topic that was to be made.
+fn creation_refusal(answer: &[u8]) -> Option<i16> {
+    let mut reader = Reader(answer);
+    reader.bytes(4 + 4)?;
+    let topics = reader.list(|r| {
+        r.text()?;
+        let code = r.i16()?;
+        r.text()?;
+        Some(code)
+    })?;
+    topics.first().copied()
 }
 
 fn request((topic, partition): (&str, i32), values: &[String]) -> Vec<u8> {
@@ -122,6 +177,18 @@ mod tests {
             });
             assert_eq!(refusal(&answer.0), Some(code));
             assert_eq!(refusal(&answer.0[..answer.0.len() - 1]), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_tells_whether_the_topic_was_made() {
+        for code in [0, 36] {
+            let mut answer = Writer::default();
+            answer.i32(7).i32(0).list(&["t"], |w, topic| {
+                w.text(topic).i16(code).null();
+            });
+            assert_eq!(creation_refusal(&answer.0), Some(code));
+            assert_eq!(creation_refusal(&answer.0[..answer.0.len() - 1]), None);
         }
     }
 

@@ -4,10 +4,12 @@
 pub mod broker;
 mod client;
 mod fill;
+mod gate;
 mod ledger;
 mod tansu;
 mod wire;
 
 pub use client::{create_topic, read_all};
-pub use fill::produce;
+pub use fill::{create_topic_directly, produce};
+pub use gate::Gate;
 pub use tansu::Tansu;

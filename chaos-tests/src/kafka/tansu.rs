@@ -27,6 +27,15 @@ impl Tansu {
     /// If it isn't named, or doesn't answer.
     #[must_use]
     pub fn start(log: &Path) -> Self {
+        Self::start_behind(log, None)
+    }
+
+    /// The same for clients that come by another address: that is what it tells them.
+    ///
+    /// # Panics
+    /// See [`Tansu::start`].
+    #[must_use]
+    pub fn start_behind(log: &Path, front: Option<&str>) -> Self {
         let program = std::env::var_os("REGENT_TANSU");
         let program = program.expect("REGENT_TANSU names tansu; `make test-kafka` installs it");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -34,10 +43,11 @@ impl Tansu {
         drop(listener);
         let file = File::create(log).expect("the log can be made");
         let url = format!("tcp://{address}");
+        let told = front.map_or_else(|| url.clone(), |front| format!("tcp://{front}"));
         let mut command = Command::new(program);
         command
             .args(["broker", "--storage-engine", "memory://tansu/"])
-            .args(["--listener-url", &url, "--advertised-listener-url", &url])
+            .args(["--listener-url", &url, "--advertised-listener-url", &told])
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the log can be shared"))
             .stderr(file);

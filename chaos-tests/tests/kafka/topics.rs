@@ -6,11 +6,11 @@ use std::time::Duration;
 use regent_chaos::cleanup::{wait_for_clean, written};
 use regent_chaos::cluster::{Cluster, Options};
 use regent_chaos::jobs::Job;
-use regent_chaos::kafka::{Tansu, create_topic, produce, read_all};
+use regent_chaos::kafka::{Gate, Tansu, create_topic, create_topic_directly, produce, read_all};
 use regent_chaos::knobs;
 use regent_chaos::wait::{Phases, wait_until};
 
-use super::{SOON, assert_each_once, counts, hurt, number_of, numbers_in};
+use super::{SOON, assert_each_once, counts, hurt, number_of, numbers_in, worker_of};
 
 const PARTITIONS: i32 = 4;
 
@@ -132,6 +132,76 @@ fn files_become_a_topic_and_nothing_is_lost() {
         seen.restarts
     );
     phases.done("finished, none lost");
+    cluster.stop();
+}
+
+/// tansu can't add partitions to a topic. So the broker goes away and is back with a topic that has two more and holds
+/// the same messages at the same offsets: what a client sees of an addition. The source's own look finds them, in the
+/// attempt that runs; a later attempt goes on in them where the checkpoint ended.
+#[test]
+fn partitions_that_are_added_while_the_job_runs_are_read_each_message_once() {
+    const MORE_PARTITIONS: i32 = PARTITIONS + 2;
+    let mut phases = Phases::of("kafka_more_partitions");
+    let mut cluster = Cluster::start(Options::default());
+    let gate = Gate::open();
+    let first = Tansu::start_behind(&cluster.home().join("first.log"), Some(&gate.address));
+    gate.lead_to(&first.address);
+    create_topic(&gate.address, "numbers", PARTITIONS);
+    produce(&first.address, "numbers", numbered(0..400, PARTITIONS));
+    let out = cluster.home().join("out");
+    let text = format!(
+        "{}  - {{ id: numbers, source: kafka, with: {{ brokers: '{}', topic: numbers, \
+         discovery-interval: 200ms, format: json-lines, columns: {{ n: int64 }} }} }}\n  \
+         - {{ id: out, sink: files, inputs: [ numbers ], with: {{ path: {}, format: csv }} }}\n",
+        head("more-partitions"),
+        gate.address,
+        out.display()
+    );
+    let mut job = Job::submit(&cluster, &written(&cluster, "more-partitions", &text));
+    let arrived = |rows: u64| {
+        let out = out.clone();
+        move || (numbers_in(&out).count() as u64 >= rows).then_some(())
+    };
+    wait_until(SOON, "what was there first", arrived(400));
+    phases.done("read");
+
+    let second = Tansu::start_behind(&cluster.home().join("second.log"), Some(&gate.address));
+    create_topic_directly(&second.address, "numbers", MORE_PARTITIONS);
+    produce(&second.address, "numbers", numbered(0..400, PARTITIONS));
+    gate.lead_to(&second.address);
+    drop(first);
+    produce(
+        &second.address,
+        "numbers",
+        numbered(400..1_000, MORE_PARTITIONS),
+    );
+    wait_until(SOON, "the new partitions' messages", arrived(1_000));
+    let shown = job.look();
+    assert_eq!(
+        (&shown["state"], job.seen().restarts),
+        (&"RUNNING".into(), 0),
+        "{shown}"
+    );
+    phases.done("more partitions, found by the attempt that runs");
+
+    let worker = worker_of(&mut job);
+    let old = cluster.kill(&worker);
+    produce(
+        &second.address,
+        "numbers",
+        numbered(1_000..1_600, MORE_PARTITIONS),
+    );
+    wait_until(SOON, "what came after the worker's death", arrived(1_600));
+    assert_ne!(cluster.wait_for_new_pid(&worker, old), old);
+    job.look();
+    assert!(job.seen().restarts > 0, "{:?}", job.seen());
+    assert_eq!(
+        cluster.json(&["job", "cancel", &job.id])["state"],
+        "CANCELED"
+    );
+    wait_for_clean(&cluster, &job.id, SOON);
+    assert_each_once(&counts(numbers_in(&out)), 1_600);
+    phases.done("each once");
     cluster.stop();
 }
 
