@@ -13,7 +13,8 @@ use crate::worker::Worker;
 use crate::{EXAMPLE, assert_exact, write_job};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const END: u32 = 8_000;
+/// Seven seconds of them: time for another job, and for the loss of the worker.
+const END: u32 = 14_000;
 
 fn workers_of(job: &mut Job<'_>) -> BTreeSet<String> {
     let shown = job.look();
