@@ -21,6 +21,9 @@ use crate::failure::Failure;
 const PAUSE: Duration = Duration::from_millis(150);
 /// A try is given at least this long before it is abandoned and made again.
 const TRY_MIN: Duration = Duration::from_secs(3);
+/// With less left than this nothing is sent again: it couldn't be answered in time, and what was sent to nobody would
+/// be in doubt.
+const LAST_TRY: Duration = Duration::from_millis(400);
 /// What may be spent after the deadline on finding out why there was no answer.
 const LAST_LOOK: Duration = Duration::from_millis(600);
 
@@ -195,6 +198,7 @@ async fn keep_trying(
     deadline: Instant,
     events: mpsc::Sender<Event>,
 ) {
+    let mut first = true;
     loop {
         let (tried, sent) = match wire::open(&access, &address).await {
             Err(silence) if silence.denied => {
@@ -209,7 +213,9 @@ async fn keep_trying(
             Ok(conversation) => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let limit = left.min(TRY_MIN.max(left.mul_f64(0.6)));
-                if limit.is_zero() || events.send(Event::Sending).await.is_err() {
+                let again = !std::mem::take(&mut first);
+                let too_late = again && left < LAST_TRY;
+                if too_late || limit.is_zero() || events.send(Event::Sending).await.is_err() {
                     return;
                 }
                 (conversation.ask(&request, limit).await, true)
