@@ -86,6 +86,9 @@ impl Readings {
 }
 
 impl Source for Readings {
+    // A window behind it goes by its watermarks.
+    const TELLS_TIME: bool = true;
+
     fn schema(setup: &Setup) -> Result<Columns> {
         setup.config::<ReadFrom>()?;
         Ok(Columns::of([
