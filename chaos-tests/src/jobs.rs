@@ -316,8 +316,9 @@ impl<'a> Job<'a> {
         listed.filter_map(one).collect()
     }
 
-    /// Waits for a checkpoint behind those that were seen, and checks all that are listed then, of a job that keeps
-    /// them: ids rise, no directory has two of them, and none that was seen has gone. How many they are.
+    /// Waits for a checkpoint behind those that were seen, and for two to compare, and checks all that are listed
+    /// then, of a job that keeps them: ids rise, no directory has two of them, and none that was seen has gone.
+    /// How many they are.
     ///
     /// # Panics
     /// If that doesn't hold, or no further one completes within `limit`.
@@ -325,13 +326,13 @@ impl<'a> Job<'a> {
         let known = self.seen.checkpoints.last().copied();
         let mut listed = Vec::new();
         wait_until(limit, "a checkpoint more in the list", || {
-            let over = TERMINAL.contains(&self.state().as_str());
-            // A job that has ended lets its checkpoints go, and then the list is the one before.
             let now = self.checkpoints();
+            // Asked afterwards: a job that has ended lets its checkpoints go, and then the list is the one before.
+            let over = TERMINAL.contains(&self.state().as_str());
             if !now.is_empty() && !over {
                 listed = now;
             }
-            let newer = listed.last().map(|(id, _)| *id) > known;
+            let newer = listed.len() > 1 && listed.last().map(|(id, _)| *id) > known;
             (newer || over).then_some(())
         });
         let rising = |pair: &[(u64, String)]| pair[0].0 < pair[1].0;
