@@ -12,7 +12,7 @@
 //! | [`group`] | JobManagers started by hand, and a client that writes all the while |
 //! | [`command`] | one run of the binary, with a deadline |
 //! | [`assembly`] | a cluster of processes started one by one, whose replicas talk through a proxy |
-//! | [`proxy`] | connections between named processes that can be cut and mended |
+//! | [`proxy`] | connections between named processes that can be cut, mended and reset |
 //! | [`client`] | a client that is connected already, and pages of figures |
 //! | [`manifest`] | `cluster.json` |
 //! | [`jobs`] | job files, and jobs as they are seen from outside |

@@ -1,9 +1,10 @@
 //! Figures of tasks, as their workers told them last; those of attempts that are over too, as far as there
 //! is room. They are for people: a new leader begins without any.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use regent_protocol::v1::TaskMetrics;
+use regent_state::ids::JobId;
 
 use crate::wire::{AttemptRef, TaskId};
 
@@ -14,8 +15,19 @@ const ENDED_TASKS_MAX: usize = 8_192;
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     latest: BTreeMap<(AttemptRef, TaskId), TaskMetrics>,
-    /// One attempt of each job at most, the one that was over last behind.
-    ended: VecDeque<(AttemptRef, BTreeMap<TaskId, TaskMetrics>)>,
+    /// Of each job the attempt that was over last.
+    ended: BTreeMap<JobId, Ended>,
+    /// The same jobs in the order in which their figures came here.
+    order: BTreeMap<u64, JobId>,
+    /// Tasks in `ended`.
+    kept: usize,
+}
+
+#[derive(Debug)]
+struct Ended {
+    attempt: AttemptRef,
+    place: u64,
+    tasks: BTreeMap<TaskId, TaskMetrics>,
 }
 
 impl Figures {
@@ -26,59 +38,87 @@ impl Figures {
 
     /// The latest of each task of an attempt.
     pub(super) fn of(&self, attempt: &AttemptRef) -> Vec<(TaskId, TaskMetrics)> {
-        let ended = self.ended.iter().find(|(of, _)| of == attempt);
-        let mut tasks = ended.map_or_else(BTreeMap::new, |(_, tasks)| tasks.clone());
-        let from = (*attempt, TaskId::new("", 0));
-        let latest = self.latest.range(from..);
-        let latest = latest.take_while(|((of, _), _)| of == attempt);
-        tasks.extend(latest.map(|((_, task), told)| (task.clone(), told.clone())));
+        let ended = self.ended.get(&attempt.job);
+        let ended = ended.filter(|ended| ended.attempt == *attempt);
+        let mut tasks = ended.map_or_else(BTreeMap::new, |ended| ended.tasks.clone());
+        let latest = self.latest_of(attempt);
+        tasks.extend(latest.map(|(task, told)| (task.clone(), told.clone())));
         tasks.into_iter().collect()
+    }
+
+    fn latest_of(&self, attempt: &AttemptRef) -> impl Iterator<Item = (&TaskId, &TaskMetrics)> {
+        let latest = self.latest.range((*attempt, TaskId::new("", 0))..);
+        let latest = latest.take_while(move |((of, _), _)| of == attempt);
+        latest.map(|((_, task), told)| (task, told))
     }
 
     /// These attempts are over; a worker more was told to forget them.
     pub(super) fn ended(&mut self, attempts: &[AttemptRef]) {
-        self.end_unless(|attempt| !attempts.contains(attempt));
+        for attempt in attempts {
+            let tasks: Vec<TaskId> = self
+                .latest_of(attempt)
+                .map(|(task, _)| task.clone())
+                .collect();
+            for task in tasks {
+                if let Some(told) = self.latest.remove(&(*attempt, task.clone())) {
+                    self.keep(*attempt, task, told);
+                }
+            }
+        }
+        while self.kept > ENDED_TASKS_MAX {
+            let Some((_, job)) = self.order.pop_first() else {
+                break;
+            };
+            self.drop_job(job);
+        }
     }
 
     /// The attempts of which nobody holds a task any more are over.
     pub(super) fn end_unless(&mut self, held: impl Fn(&AttemptRef) -> bool) {
-        let over = self.latest.keys().filter(|(attempt, _)| !held(attempt));
-        for key in over.cloned().collect::<Vec<_>>() {
-            if let Some(told) = self.latest.remove(&key) {
-                self.keep(key, told);
-            }
-        }
-        while self.kept() > ENDED_TASKS_MAX {
-            self.ended.pop_front();
-        }
+        let attempts: BTreeSet<AttemptRef> =
+            self.latest.keys().map(|(attempt, _)| *attempt).collect();
+        let over: Vec<AttemptRef> = attempts
+            .into_iter()
+            .filter(|attempt| !held(attempt))
+            .collect();
+        self.ended(&over);
     }
 
-    fn kept(&self) -> usize {
-        self.ended.iter().map(|(_, tasks)| tasks.len()).sum()
-    }
-
-    fn keep(&mut self, (attempt, task): (AttemptRef, TaskId), told: TaskMetrics) {
-        if let Some((_, tasks)) = self.ended.iter_mut().find(|(of, _)| *of == attempt) {
-            tasks.insert(task, told);
-            return;
-        }
+    fn keep(&mut self, attempt: AttemptRef, task: TaskId, told: TaskMetrics) {
+        let kept = self.ended.get(&attempt.job).map(|kept| kept.attempt);
         // Of a job that goes on the attempts before are nobody's question any more.
-        if self
-            .ended
-            .iter()
-            .any(|(of, _)| of.job == attempt.job && *of > attempt)
-        {
+        if kept.is_some_and(|kept| kept > attempt) {
             return;
         }
-        self.ended.retain(|(of, _)| of.job != attempt.job);
-        self.ended
-            .push_back((attempt, BTreeMap::from([(task, told)])));
+        if kept.is_some_and(|kept| kept < attempt) {
+            self.drop_job(attempt.job);
+        }
+        let next = self
+            .order
+            .last_key_value()
+            .map_or(0, |(place, _)| place + 1);
+        let ended = self.ended.entry(attempt.job).or_insert_with(|| {
+            self.order.insert(next, attempt.job);
+            Ended {
+                attempt,
+                place: next,
+                tasks: BTreeMap::new(),
+            }
+        });
+        self.kept += usize::from(ended.tasks.insert(task, told).is_none());
+    }
+
+    fn drop_job(&mut self, job: JobId) {
+        if let Some(gone) = self.ended.remove(&job) {
+            self.order.remove(&gone.place);
+            self.kept -= gone.tasks.len();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use regent_state::ids::{AttemptToken, JobId, LogIndex, Run};
+    use regent_state::ids::{AttemptToken, LogIndex, Run};
 
     use super::*;
 
@@ -145,5 +185,6 @@ mod tests {
             "the oldest is gone"
         );
         assert_eq!(rows(&figures, attempt(2, 1)).len(), ENDED_TASKS_MAX / 2);
+        assert_eq!((figures.kept, figures.order.len()), (ENDED_TASKS_MAX, 2));
     }
 }

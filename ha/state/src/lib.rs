@@ -8,6 +8,17 @@
 //! The rules of `docs/protocol.md` that depend on the order of events are decided here: epochs,
 //! deduplication, attempt tokens, restore points, the artefact ledger, dirty and clean results.
 //!
+//! | a reader looks for | in |
+//! | --- | --- |
+//! | what an entry may carry, and what it does | [`command`], `apply` (one small file for each command) |
+//! | what is answered, refused, or to be done outside | [`response`] |
+//! | the state: one door, its entities, their keys and tables | `machine`, [`model`], `entity`, [`key`], `table`, [`ids`], [`graph`] |
+//! | derived orders, and what readers ask | `index`, `queries` |
+//! | what must always hold | `check`, `moves` |
+//! | whether a path that a user names is free | `occupied`, `path` |
+//! | what follows a failure, or an end | `restart`, `retention` |
+//! | bytes | [`codec`], `snapshot` |
+//!
 //! This crate knows nothing of Raft, networks, disks, clocks or tasks. Replication is
 //! `regent-ha`'s, bytes on disk `regent-storage`'s, deeds are `regent-coordinator`'s.
 
