@@ -295,6 +295,15 @@ impl<'a> Job<'a> {
         });
     }
 
+    /// Waits for a checkpoint behind those that were seen.
+    pub fn wait_for_another_checkpoint(&mut self, limit: Duration) {
+        let before = self.seen.checkpoints.last().copied();
+        wait_until(limit, "another checkpoint", || {
+            self.look();
+            (self.seen.checkpoints.last().copied() > before).then_some(())
+        });
+    }
+
     /// Its result.
     #[must_use]
     pub fn result(&self) -> Value {

@@ -87,12 +87,7 @@ fn one_way_cuts_unseat_nobody() {
         let during = Duration::from_secs(knobs::rounds(1, 10).into());
         seen.extend(terms(&cluster, &client, during));
         job.look();
-        let before = job.seen().checkpoints.last().copied();
-        wait_until(WITHIN, "a checkpoint meanwhile", || {
-            job.look();
-            let latest = job.seen().checkpoints.last().copied();
-            latest.filter(|_| latest > before)
-        });
+        job.wait_for_another_checkpoint(WITHIN);
         proxy.mend();
         cluster.wait_until_caught_up(10);
         phases.done(&format!("{from} wasn't heard by {to}: terms {seen:?}"));

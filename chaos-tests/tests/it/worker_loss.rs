@@ -31,15 +31,7 @@ fn tasks_of_a_killed_worker_run_again_elsewhere() {
     let losses = u64::from(knobs::rounds(3, 20));
     for round in 1..=losses {
         cluster.wait_for_workers(2);
-        let known = job.seen().checkpoints.last().copied();
-        wait_until(WITHIN, "another checkpoint", || {
-            job.look();
-            job.seen()
-                .checkpoints
-                .last()
-                .filter(|id| Some(**id) > known)
-                .copied()
-        });
+        job.wait_for_another_checkpoint(WITHIN);
         pause(STABLE);
         let took = one_loss(&cluster, &mut job, round);
         again.push(took);

@@ -85,11 +85,7 @@ fn its_state_survives_a_killed_leader_and_a_killed_worker() {
     job.wait_for_checkpoint(PATIENCE);
     let leader = cluster.wait_for_leader();
     cluster.kill(&leader);
-    let before = job.seen().checkpoints.last().copied();
-    regent_chaos::wait::wait_until(PATIENCE, "a checkpoint under the next leader", || {
-        job.look();
-        (job.seen().checkpoints.last().copied() > before).then_some(())
-    });
+    job.wait_for_another_checkpoint(PATIENCE);
     assert!(job.seen().adoptions >= 1, "{:?}", job.seen());
     assert_eq!(
         job.seen().restarts,

@@ -78,14 +78,6 @@ fn journal(home: &Path) -> BTreeMap<(String, u32), u32> {
     found
 }
 
-fn another_checkpoint(job: &mut Job<'_>) {
-    let before = job.seen().checkpoints.last().copied();
-    wait_until(PATIENCE, "another checkpoint", || {
-        job.look();
-        (job.seen().checkpoints.last().copied() > before).then_some(())
-    });
-}
-
 /// The watermark that has come to the sink.
 fn watermark(job: &mut Job<'_>) -> Option<i64> {
     job.look()["vertices"][1]["watermark_ms"].as_i64()
@@ -100,7 +92,7 @@ fn nothing_is_lost_and_what_a_checkpoint_holds_is_not_read_again() {
     job.wait_for_checkpoint(PATIENCE);
     let leader = cluster.wait_for_leader();
     cluster.kill(&leader);
-    another_checkpoint(&mut job);
+    job.wait_for_another_checkpoint(PATIENCE);
     assert_eq!(
         job.seen().restarts,
         0,
@@ -111,8 +103,8 @@ fn nothing_is_lost_and_what_a_checkpoint_holds_is_not_read_again() {
     // The second checkpoint from here on began after this look, so these rows are behind it.
     let early = journal(&home);
     assert!(!early.is_empty());
-    another_checkpoint(&mut job);
-    another_checkpoint(&mut job);
+    job.wait_for_another_checkpoint(PATIENCE);
+    job.wait_for_another_checkpoint(PATIENCE);
     let reached = wait_until(PATIENCE, "a watermark", || watermark(&mut job));
     let last = FIRST_MS + i64::from(ROWS_OF_A_FILE);
     assert!((FIRST_MS..last).contains(&reached), "{reached}");

@@ -71,14 +71,6 @@ fn assert_no_gap(numbers: &[u64]) {
     }
 }
 
-fn another_checkpoint(job: &mut Job<'_>) {
-    let before = job.seen().checkpoints.last().copied();
-    wait_until(PATIENCE, "another checkpoint", || {
-        job.look();
-        (job.seen().checkpoints.last().copied() > before).then_some(())
-    });
-}
-
 #[test]
 fn every_row_appears_once_over_kills_of_leaders_and_workers() {
     let rounds = u64::from(knobs::rounds(1, 5));
@@ -90,7 +82,7 @@ fn every_row_appears_once_over_kills_of_leaders_and_workers() {
     for _ in 0..rounds {
         let leader = cluster.wait_for_leader();
         let pid = cluster.kill(&leader);
-        another_checkpoint(&mut job);
+        job.wait_for_another_checkpoint(PATIENCE);
         assert_ne!(cluster.wait_for_new_pid(&leader, pid), pid);
         let worker = job.look()["tasks"][0]["worker"]
             .as_str()
@@ -98,7 +90,7 @@ fn every_row_appears_once_over_kills_of_leaders_and_workers() {
             .to_owned();
         let pid = cluster.kill(&worker);
         assert_ne!(cluster.wait_for_new_pid(&worker, pid), pid);
-        another_checkpoint(&mut job);
+        job.wait_for_another_checkpoint(PATIENCE);
     }
     job.wait_for("FINISHED", PATIENCE * 2);
     let seen = job.seen();
@@ -136,7 +128,7 @@ fn a_cancelled_job_commits_what_its_checkpoint_lists_and_a_savepoint_goes_on_fro
     let submitted = cluster.json(&["job", "submit", &file, "--from-savepoint", &savepoint]);
     let mut job = Job::of(&cluster, submitted["job_id"].as_str().unwrap());
     job.wait_for_checkpoint(PATIENCE);
-    another_checkpoint(&mut job);
+    job.wait_for_another_checkpoint(PATIENCE);
     let _cancelled = cluster.json(&["job", "cancel", &job.id]);
     job.wait_for("CANCELED", PATIENCE);
     wait_until(PATIENCE, "all that will be visible", || {
