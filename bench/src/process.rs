@@ -121,17 +121,6 @@ pub(crate) fn reset_peak(pid: u32) {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").ok();
 }
 
-/// Ports that are free now, all different.
-pub(crate) fn free_ports(count: usize) -> Outcome<Vec<u16>> {
-    let listeners = (0..count)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<Vec<_>, _>>()?;
-    listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect()
-}
-
 /// Whether a program is installed.
 pub(crate) fn installed(program: &str) -> bool {
     std::env::var_os("PATH")

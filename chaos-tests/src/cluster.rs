@@ -15,7 +15,7 @@ use crate::command::{self, NO_MAJORITY, Outcome, kill, lines_of, regent, run, wa
 use crate::logs::tail;
 use crate::manifest::{Entry, Manifest};
 use crate::wait::{poll, wait_until};
-use crate::{failpoints, knobs, ports, signals};
+use crate::{failpoints, knobs, signals};
 
 /// From nothing to `ready`, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(40);
@@ -115,7 +115,7 @@ impl Cluster {
         Self {
             options,
             home: Home::new(),
-            base_port: ports::base_port(),
+            base_port: regent_ports::base_port(),
             local: None,
             stdout: None,
             by_hand: Vec::new(),

@@ -15,8 +15,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::command::{Outcome, kill, regent, run, wait_for};
+use crate::signals;
 use crate::wait::{pause, wait_until};
-use crate::{ports, signals};
 
 /// Node numbers start at 1 and end below this; ports follow from them.
 const NODES_MAX: u16 = 24;
@@ -50,7 +50,7 @@ impl Group {
         let home = tempfile::Builder::new().prefix("regent-group-").tempdir();
         Self {
             home: home.expect("a temporary directory can be made"),
-            base_port: ports::base_port(),
+            base_port: regent_ports::base_port(),
             running: BTreeMap::new(),
             started: Arc::default(),
         }

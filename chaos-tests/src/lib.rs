@@ -48,7 +48,6 @@ pub mod manifest;
 pub mod measure;
 pub mod mutants;
 pub mod output;
-pub mod ports;
 pub mod proxy;
 pub mod reference;
 pub mod s3;

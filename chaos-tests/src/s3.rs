@@ -39,7 +39,7 @@ impl Moto {
     pub fn start(log: &Path) -> Self {
         let program = std::env::var_os("REGENT_MOTO");
         let program = program.expect("REGENT_MOTO names moto_server; `make test-s3` installs it");
-        let port = free_port();
+        let port = regent_ports::free_port();
         let log = std::fs::File::create(log).expect("the log can be made");
         let mut command = Command::new(program);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
@@ -115,11 +115,6 @@ impl Drop for Moto {
     fn drop(&mut self) {
         kill(&mut self.child);
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it has an address").port()
 }
 
 /// What happens to a request.

@@ -45,9 +45,7 @@ impl Local {
     /// Starts it and waits for `ready`.
     pub(super) async fn start(program: &Path, dir: &Path, jobmanagers: u32) -> Outcome<Self> {
         let dir = TempDir::with_prefix_in("regent-bench-", dir)?;
-        let ports = crate::process::free_ports(1)?;
-        // Fifty ports from there: below what the kernel gives out by itself.
-        let base = 20_000 + u32::from(ports[0]) % 10_000;
+        let base = regent_ports::base_port();
         let begun = Instant::now();
         let mut child = Command::new(program)
             .args([

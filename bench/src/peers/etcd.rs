@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::cluster::Plan;
 use crate::Outcome;
-use crate::process::{free_ports, installed};
+use crate::process::installed;
 
 /// What is missing here, if anything.
 pub(super) fn missing() -> Option<&'static str> {
@@ -16,7 +16,7 @@ pub(super) fn missing() -> Option<&'static str> {
 
 /// Three members; `tuned`: heartbeat 50 ms and election 250 ms instead of 100 and 1000.
 pub(super) fn plan(dir: &Path, tuned: bool) -> Outcome<Plan> {
-    let ports = free_ports(6)?;
+    let ports = std::array::from_fn::<u16, 6, _>(|_| regent_ports::free_port());
     let client = |number: usize| format!("http://127.0.0.1:{}", ports[number]);
     let peer = |number: usize| format!("http://127.0.0.1:{}", ports[3 + number]);
     let all: Vec<String> = (0..3)

@@ -10,14 +10,13 @@ use regent_protocol::view::NodeStatus;
 
 use super::cluster::Plan;
 use crate::Outcome;
-use crate::process::free_ports;
 
 /// How long members may take to be asked.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// `regent jobmanager` with a configuration of nothing but addresses and directories.
 pub(super) fn job_managers(dir: &Path, regent: &Path, members: usize) -> Outcome<Plan> {
-    let (api, peer) = addresses(members)?;
+    let (api, peer) = addresses(members);
     let mut commands = Vec::new();
     for number in 0..members {
         let data = dir.join(format!("jm-{}", number + 1));
@@ -47,7 +46,7 @@ pub(super) fn job_managers(dir: &Path, regent: &Path, members: usize) -> Outcome
 
 /// This program as a replica.
 pub(super) fn replicas(dir: &Path) -> Outcome<Plan> {
-    let (api, peer) = addresses(3)?;
+    let (api, peer) = addresses(3);
     let own = std::env::current_exe()?.display().to_string();
     let command = |number: usize| {
         let data = dir.join(format!("jm-{}", number + 1));
@@ -68,11 +67,9 @@ pub(super) fn replicas(dir: &Path) -> Outcome<Plan> {
     })
 }
 
-fn addresses(members: usize) -> Outcome<(Vec<String>, Vec<String>)> {
-    let ports = free_ports(2 * members)?;
-    let all = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    let all: Vec<String> = all.collect();
-    Ok((all[..members].to_vec(), all[members..].to_vec()))
+fn addresses(members: usize) -> (Vec<String>, Vec<String>) {
+    let some = || (0..members).map(|_| format!("127.0.0.1:{}", regent_ports::free_port()));
+    (some().collect(), some().collect())
 }
 
 /// Forms the cluster, once its members can be asked. The last argument of each command is its peer address.

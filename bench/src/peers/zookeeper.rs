@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::cluster::Plan;
 use crate::Outcome;
-use crate::process::{free_ports, installed};
+use crate::process::installed;
 
 /// The jar whose manifest names all others.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
@@ -20,7 +20,7 @@ pub(super) fn missing() -> Option<&'static str> {
 
 /// Three servers with the timing of the sample configuration.
 pub(super) fn plan(dir: &Path) -> Outcome<Plan> {
-    let ports = free_ports(9)?;
+    let ports = std::array::from_fn::<u16, 9, _>(|_| regent_ports::free_port());
     let servers: String = (0..3)
         .map(|n| {
             format!(

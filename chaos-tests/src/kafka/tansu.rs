@@ -38,9 +38,7 @@ impl Tansu {
     pub fn start_behind(log: &Path, front: Option<&str>) -> Self {
         let program = std::env::var_os("REGENT_TANSU");
         let program = program.expect("REGENT_TANSU names tansu; `make test-kafka` installs it");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address").to_string();
-        drop(listener);
+        let address = format!("127.0.0.1:{}", regent_ports::free_port());
         let file = File::create(log).expect("the log can be made");
         let url = format!("tcp://{address}");
         let told = front.map_or_else(|| url.clone(), |front| format!("tcp://{front}"));

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use regent_chaos::cluster::{Cluster, Options, alone};
 use regent_chaos::command::{Outcome, kill, lines_of};
-use regent_chaos::ports;
 
 /// Nothing that can't start takes longer to say so.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -36,7 +35,7 @@ fn says(outcome: &Outcome, words: &[&str]) {
 fn a_directory_or_a_port_in_use() {
     let mut cluster = Cluster::start(small());
     let dir = cluster.dir().display().to_string();
-    let other_port = ports::base_port().to_string();
+    let other_port = regent_ports::base_port().to_string();
     let second = ["local", "--dir", &dir, "--base-port", &other_port];
     says(
         &alone(cluster.home(), &second, WITHIN),
@@ -116,7 +115,7 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn an_address_beyond_loopback_without_tls() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (api, peer) = (ports::base_port(), ports::base_port());
+    let (api, peer) = (regent_ports::base_port(), regent_ports::base_port());
     let config = format!(
         "node-id: 1\ndata-dir: {0}/jm\nlisten: {{ api: '0.0.0.0:{api}', peer: '0.0.0.0:{peer}' }}\n\
          advertise: {{ api: 'jm-1:{api}', peer: 'jm-1:{peer}' }}\npeers: [ 'jm-1:{peer}' ]\n\

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use regent_certificates::{Authority, Issued, Wanted};
 use regent_chaos::command::{Outcome, kill, regent, run};
-use regent_chaos::ports;
 use regent_chaos::wait::wait_until;
 use serde_json::Value;
 
@@ -56,7 +55,7 @@ impl Secured {
         let authority = Authority::new(&home.path().join("tls"));
         Self {
             home,
-            base_port: ports::base_port(),
+            base_port: regent_ports::base_port(),
             authority,
             running: BTreeMap::new(),
         }

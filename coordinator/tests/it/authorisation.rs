@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt;
 
-use crate::cluster::{PATIENCE, free_port, until};
+use crate::cluster::{PATIENCE, until};
 
 /// Who may do what, spelled out once more and independently of the program.
 const TABLE: [(&str, &str); 54] = [
@@ -172,7 +172,7 @@ impl Secured {
         for role in ["viewer", "operator", "admin"] {
             std::fs::write(dir.path().join(role), token(role)).unwrap();
         }
-        let address = || format!("127.0.0.1:{}", free_port());
+        let address = || format!("127.0.0.1:{}", regent_ports::free_port());
         Self {
             api: address(),
             peer: address(),

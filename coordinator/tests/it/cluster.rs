@@ -1,12 +1,12 @@
 //! A cluster of JobManagers on free loopback ports, and a client of it.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use regent_coordinator::{JobManager, JobManagerConfig};
 use regent_ha::{Member, Node};
+use regent_ports::free_port;
 use regent_protocol::error::ApiError;
 use regent_protocol::v1::change_request::Change;
 use regent_protocol::v1::job_manager_api_client::JobManagerApiClient;
@@ -18,15 +18,6 @@ use tokio::time::Instant;
 
 /// Nothing in these tests may take longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
 
 /// Waits until `probe` answers; panics with `what` when patience is over.
 pub(crate) async fn until<T, F: AsyncFnMut() -> Option<T>>(what: &str, mut probe: F) -> T {

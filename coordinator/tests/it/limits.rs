@@ -9,7 +9,7 @@ use regent_protocol::view::JobSummary;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::cluster::{Client, Cluster, PATIENCE, free_port, until};
+use crate::cluster::{Client, Cluster, PATIENCE, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_too_long_is_refused_and_nothing_else_happens() {
@@ -26,7 +26,7 @@ async fn a_message_that_is_too_long_is_refused_and_nothing_else_happens() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_connections_than_may_be_are_closed_and_places_are_given_back() {
     let dir = tempfile::tempdir().unwrap();
-    let address = || format!("127.0.0.1:{}", free_port());
+    let address = || format!("127.0.0.1:{}", regent_ports::free_port());
     let config: JobManagerConfig = serde_json::from_value(serde_json::json!({
         "node-id": 1,
         "data-dir": dir.path().join("jm-1"),

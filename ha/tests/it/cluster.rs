@@ -1,12 +1,8 @@
 //! A small cluster for tests: start, stop and kill replicas, find the leader, write, wait.
-//!
-//! Ports lie below the ephemeral range, so that no outgoing connection of another test takes one.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use regent_ha::{
@@ -21,20 +17,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Clusters that run at once: elections on two cores need some air.
 static ROOM: Semaphore = Semaphore::const_new(2);
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 /// How long anything may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
-
-pub(crate) fn free_port() -> u16 {
-    let base = 20_000 + (std::process::id() % 100) as u16 * 100;
-    loop {
-        let port = base + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 2_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// Waits until `check` answers `Some`; fails the test with `what` if it takes too long.
 pub(crate) async fn eventually<T, F, Fut>(what: &str, mut check: F) -> T
@@ -80,8 +65,8 @@ impl Cluster {
                 node_id,
                 node: Node {
                     name: format!("jm-{node_id}"),
-                    api: format!("127.0.0.1:{}", free_port()),
-                    peer: format!("127.0.0.1:{}", free_port()),
+                    api: format!("127.0.0.1:{}", regent_ports::free_port()),
+                    peer: format!("127.0.0.1:{}", regent_ports::free_port()),
                 },
             })
             .collect();

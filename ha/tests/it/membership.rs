@@ -7,15 +7,15 @@ use regent_ha::membership::check_candidate;
 use regent_ha::membership::plan::{Step, Wish, steps};
 use regent_ha::{Member, Node, NodeId, Phase, probe};
 
-use crate::cluster::{Cluster, eventually, free_port};
+use crate::cluster::{Cluster, eventually};
 
 fn newcomer(node_id: NodeId) -> Member {
     Member {
         node_id,
         node: Node {
             name: format!("jm-{node_id}"),
-            api: format!("127.0.0.1:{}", free_port()),
-            peer: format!("127.0.0.1:{}", free_port()),
+            api: format!("127.0.0.1:{}", regent_ports::free_port()),
+            peer: format!("127.0.0.1:{}", regent_ports::free_port()),
         },
     }
 }

@@ -1,8 +1,11 @@
-//! Free ranges of ports on loopback. Two tests never get the same range, nor do two runs of one user at the
-//! same time; another program may still take a port between the look and its use.
+//! Free ports on loopback for tests and benchmarks. No port is given twice, nor to two runs of one user at the same
+//! time, and none is of those that the system takes for outgoing connections: `bind` to port 0 gives such ones, which
+//! another test's connection can have before they are listened on. Another program may still take a port between the
+//! look and its use.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +18,8 @@ const FIRST: u16 = 12_000;
 const LAST: u16 = 31_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
+/// What is left of the range from which single ports are given.
+static REST: Mutex<Range<u16>> = Mutex::new(0..0);
 /// The locks of the ranges that this process got: they end with it, however it ends.
 static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
@@ -53,6 +58,41 @@ fn claimed(base: u16) -> bool {
     ours
 }
 
+/// A port that is free.
+///
+/// # Panics
+/// If there is no free range left.
+#[must_use]
+pub fn free_port() -> u16 {
+    let mut rest = REST.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        match rest.next() {
+            Some(port) if is_free(port) => return port,
+            Some(_) => {}
+            None => {
+                let base = base_port();
+                *rest = base..base + SPAN;
+            }
+        }
+    }
+}
+
 fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let mut given: BTreeSet<u16> = (0..SPAN + 10).map(|_| free_port()).collect();
+        let base = base_port();
+        given.extend(base..base + SPAN);
+        assert_eq!(given.len(), usize::from(2 * SPAN + 10));
+        assert!(given.iter().all(|port| (FIRST..LAST).contains(port)));
+    }
 }
