@@ -221,7 +221,15 @@ async fn complete(
     sinks_committed_through: Option<CheckpointId>,
 ) -> Result<(), NotCompleted> {
     reach(course(pending.kind), "acknowledged");
+    let under_way = rule.writing.begin(&pending.path);
+    if !is_wanted(rule, key, pending.id) {
+        return Err(NotCompleted {
+            cause: "it was given up meanwhile".to_owned(),
+            counts: false,
+        });
+    }
     let written = write(rule, &pending, &metadata).await;
+    drop(under_way);
     let written = written.map_err(|cause| NotCompleted {
         cause,
         counts: true,
@@ -244,6 +252,16 @@ async fn complete(
     reach(course(pending.kind), "completed");
     rule.counters.checkpoints_completed.add(1);
     Ok(())
+}
+
+/// Whether the log still waits for this checkpoint: the directory of one that was given up may be gone already.
+fn is_wanted(rule: &Rule, key: AttemptRef, id: CheckpointId) -> bool {
+    let view = rule.view();
+    let pending = view
+        .machine
+        .job(key.job)
+        .and_then(|job| job.pending.as_ref());
+    pending.is_some_and(|pending| pending.id == id)
 }
 
 async fn write(

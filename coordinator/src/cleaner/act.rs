@@ -14,9 +14,13 @@ const DELETE_LIMIT: Duration = Duration::from_secs(10);
 /// How long an artefact of many files may take; what is left then is tried again.
 const WORK_LIMIT: Duration = Duration::from_secs(60);
 
-/// Removes it; the error is for the operator.
-pub(crate) async fn remove(objects: &Objects, work: &Work) -> Result<(), Failed> {
-    match tokio::time::timeout(WORK_LIMIT, remove_all(objects, work)).await {
+/// Removes it, and its own parents if the owner has ended by then; the error is for the operator.
+pub(crate) async fn remove(
+    objects: &Objects,
+    work: &Work,
+    owner_ended: impl FnOnce() -> bool,
+) -> Result<(), Failed> {
+    match tokio::time::timeout(WORK_LIMIT, remove_all(objects, work, owner_ended)).await {
         Ok(done) => done,
         Err(_) => Err(Failed {
             kind: FailureKind::Timeout,
@@ -29,7 +33,11 @@ pub(crate) async fn remove(objects: &Objects, work: &Work) -> Result<(), Failed>
     }
 }
 
-async fn remove_all(objects: &Objects, work: &Work) -> Result<(), Failed> {
+async fn remove_all(
+    objects: &Objects,
+    work: &Work,
+    owner_ended: impl FnOnce() -> bool,
+) -> Result<(), Failed> {
     let artefact = &work.artefact;
     let location: Location = artefact.path.parse().map_err(unreadable::<LocationError>)?;
     match plan::removal(&artefact.kind) {
@@ -39,7 +47,8 @@ async fn remove_all(objects: &Objects, work: &Work) -> Result<(), Failed> {
             remove_savepoint(objects, &location, artefact.owner.is_some()).await?;
         }
     }
-    if work.owner_ended {
+    // Asked now: of several that are removed at once the last one finds the parents empty.
+    if owner_ended() {
         remove_parents(objects, artefact, &location).await;
     }
     Ok(())

@@ -102,6 +102,7 @@ impl Cleaner {
             let rule = Arc::clone(&self.rule);
             self.running.spawn(async move {
                 reach("cleanup", "picked");
+                rule.writing.ended(&work.artefact.path).await;
                 let result = remove(&rule, &work).await;
                 reach("cleanup", "deleted");
                 (work, result)
@@ -222,7 +223,8 @@ async fn remove(rule: &Rule, work: &Work) -> Result<(), Failed> {
         },
         text: unconfirmed.text,
     })?;
-    act::remove(&rule.objects, work).await
+    let owner_ended = || plan::owner_ended(&rule.view().machine, &work.artefact);
+    act::remove(&rule.objects, work, owner_ended).await
 }
 
 /// The warning that an operator acts upon: what, where, why, and what to do.

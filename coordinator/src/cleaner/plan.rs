@@ -9,7 +9,7 @@ use std::sync::Arc;
 use regent_state::Machine;
 use regent_state::command::{CleanupOutcome, CleanupReport, SweepOutcome, SweepReport};
 use regent_state::ids::ArtefactId;
-use regent_state::model::{Artefact, ArtefactKind};
+use regent_state::model::{Artefact, ArtefactKind, JobState};
 use regent_storage::objects::ObjectError;
 
 use crate::config::CleanupStrategy;
@@ -39,8 +39,6 @@ pub(crate) struct Work {
     pub(crate) class: Class,
     /// Second look at something done already, and whether it is the last one.
     pub(crate) sweep: Option<bool>,
-    /// The owner has ended, so that parents which are empty now stay empty.
-    pub(crate) owner_ended: bool,
 }
 
 /// Why something could not be removed.
@@ -160,13 +158,13 @@ impl Busy {
 /// The next pieces of work: none that is under way, of each class as many as have a place.
 pub(crate) fn pick(machine: &Machine, clock_ms: u64, busy: &Busy) -> Vec<Work> {
     let tries = |artefact: &Arc<Artefact>, class| Work {
-        owner_ended: owner_ended(machine, artefact),
         artefact: Arc::clone(artefact),
         class,
         sweep: None,
     };
-    let first = machine.due_first_tries(clock_ms);
-    let again = machine.due_retries(clock_ms);
+    let settled = |artefact: &&Arc<Artefact>| !writers_stop(machine, artefact, clock_ms);
+    let first = machine.due_first_tries(clock_ms).filter(settled);
+    let again = machine.due_retries(clock_ms).filter(settled);
     let sweeps = machine.due_sweeps(clock_ms);
     let first = first.map(|artefact| tries(artefact, Class::First));
     let again = again.map(|artefact| tries(artefact, Class::Again));
@@ -182,7 +180,32 @@ pub(crate) fn pick(machine: &Machine, clock_ms: u64, busy: &Busy) -> Vec<Work> {
     picked
 }
 
-fn owner_ended(machine: &Machine, artefact: &Artefact) -> bool {
+/// Whether the tasks that may still write into the directory of this aborted checkpoint are being stopped: it is removed
+/// once they are, so that what they were just writing doesn't come after that. Not held up beyond their write deadline,
+/// after which it is swept anyway.
+fn writers_stop(machine: &Machine, artefact: &Artefact, clock_ms: u64) -> bool {
+    let Some(sweep) = artefact.sweep else {
+        return false;
+    };
+    let owner = artefact.owner.and_then(|(job, _)| machine.job(job));
+    let (Some(token), Some(job)) = (artefact.token, owner) else {
+        return false;
+    };
+    let stops = match job.state {
+        // With what else the job gives up when it has ended.
+        JobState::Cancelling | JobState::Failing => true,
+        JobState::Created | JobState::Running | JobState::Reconciling
+            if job.token == Some(token) =>
+        {
+            false
+        }
+        _ => !sweep.attempt_over,
+    };
+    stops && clock_ms < sweep.due_ms
+}
+
+/// Whether the owner has ended, so that parents which are empty now stay empty.
+pub(crate) fn owner_ended(machine: &Machine, artefact: &Artefact) -> bool {
     artefact.owner.is_some_and(|(job, run)| {
         let owner = machine.job(job);
         owner.is_none_or(|job| job.run != run || job.is_terminal())

@@ -53,7 +53,7 @@ fn checkpoints_go_before_staging_and_what_is_under_way_is_left_alone() {
     }
     let rest = plan::pick(&env.machine, env.clock_ms, &busy);
     assert_eq!(rest.len(), 1);
-    assert!(rest[0].owner_ended);
+    assert!(plan::owner_ended(&env.machine, &rest[0].artefact));
     let first = pick(&env).remove(0).artefact.id;
     busy.ended(first);
     assert_eq!(plan::pick(&env.machine, env.clock_ms, &busy).len(), 1);
@@ -165,8 +165,8 @@ fn the_result_becomes_clean_with_the_last_artefact() {
     assert!(!env.machine.job(JOB).unwrap().is_dirty());
 }
 
-#[test]
-fn aborted_directories_are_swept_after_the_write_deadline() {
+/// A running job whose first checkpoint was aborted.
+fn aborted() -> Env {
     let mut env = Env::with_job(graph(1, SinkKind::Blackhole));
     env.run(&[tm(1, 1)]);
     let token = env.machine.job(JOB).unwrap().token.unwrap();
@@ -186,8 +186,46 @@ fn aborted_directories_are_swept_after_the_write_deadline() {
         counts: false,
     };
     env.leader(Command::AbortCheckpoint(abort));
+    env
+}
+
+#[test]
+fn while_its_writers_are_stopped_an_aborted_directory_waits_for_their_end() {
+    let mut env = aborted();
+    assert_eq!(picked(&env), ["checkpoint"], "the attempt goes on");
+    let (run, token) = {
+        let job = env.machine.job(JOB).unwrap();
+        (job.run, job.token.unwrap())
+    };
+    env.client(Command::CancelJob(CancelJob { job: JOB }));
+    assert!(picked(&env).is_empty());
+    let mut late = aborted();
+    late.client(Command::CancelJob(CancelJob { job: JOB }));
+    late.clock_ms += 30_000;
+    assert_eq!(
+        picked(&late),
+        ["checkpoint"],
+        "for as long as they may write"
+    );
+    let (job, outcome) = (JOB, Outcome::Canceled);
+    env.leader(Command::JobTerminated(JobTerminated {
+        job,
+        run,
+        token: Some(token),
+        outcome,
+    }));
+    assert!(picked(&env).is_empty(), "its tasks may live");
+    let tokens = vec![token];
+    env.leader(Command::AttemptsOver(AttemptsOver { job, run, tokens }));
+    assert_eq!(picked(&env), ["checkpoint"]);
+}
+
+#[test]
+fn aborted_directories_are_swept_after_the_write_deadline() {
+    let mut env = aborted();
     let work = pick(&env).remove(0);
-    assert_eq!((work.sweep, work.owner_ended), (None, false));
+    assert_eq!(work.sweep, None);
+    assert!(!plan::owner_ended(&env.machine, &work.artefact));
     let outcomes = vec![plan::report(
         &work.artefact,
         None,
@@ -262,7 +300,6 @@ fn work(kind: ArtefactKind, path: &std::path::Path) -> Work {
         artefact: std::sync::Arc::new(artefact),
         class: Class::First,
         sweep: None,
-        owner_ended: true,
     }
 }
 
@@ -286,11 +323,15 @@ async fn a_directory_goes_with_its_empty_parents_and_nothing_beside_it() {
     };
     let objects = Objects::new();
     for _ in 0..2 {
-        act::remove(&objects, &checkpoint(1)).await.unwrap();
+        act::remove(&objects, &checkpoint(1), || true)
+            .await
+            .unwrap();
         assert!(!of_job.join("chk-1").exists());
         assert!(of_job.join("chk-10/_metadata").exists());
     }
-    act::remove(&objects, &checkpoint(10)).await.unwrap();
+    act::remove(&objects, &checkpoint(10), || true)
+        .await
+        .unwrap();
     assert!(!of_job.parent().unwrap().exists());
     assert!(root.path().exists());
 }
@@ -313,7 +354,9 @@ async fn replaced_files_go_by_name() {
         },
         root.path(),
     );
-    act::remove(&Objects::new(), &replaced).await.unwrap();
+    act::remove(&Objects::new(), &replaced, || true)
+        .await
+        .unwrap();
     assert!(!root.path().join("a.csv").exists());
     assert!(!root.path().join("b/c.csv").exists());
     assert!(root.path().join("kept.csv").exists());
@@ -353,11 +396,11 @@ async fn a_savepoint_keeps_files_that_are_not_its_own() {
         &dir,
     );
     let objects = Objects::new();
-    act::remove(&objects, &disposed).await.unwrap();
+    act::remove(&objects, &disposed, || true).await.unwrap();
     assert!(dir.join("notes.txt").exists());
     assert!(!dir.join("_metadata").exists() && !dir.join("state-0").exists());
     std::fs::remove_file(dir.join("notes.txt")).unwrap();
-    act::remove(&objects, &disposed).await.unwrap();
+    act::remove(&objects, &disposed, || true).await.unwrap();
     assert!(!dir.exists());
 }
 
@@ -377,6 +420,6 @@ async fn a_foreign_directory_without_metadata_is_left_alone() {
         owner: None,
         ..Artefact::clone(&typo.artefact)
     });
-    act::remove(&Objects::new(), &typo).await.unwrap();
+    act::remove(&Objects::new(), &typo, || true).await.unwrap();
     assert!(dir.exists());
 }

@@ -10,6 +10,7 @@ pub(crate) mod hub;
 pub(crate) mod ownership;
 pub(crate) mod rule;
 pub(crate) mod seen;
+mod writing;
 
 use std::pin::Pin;
 use std::sync::Arc;

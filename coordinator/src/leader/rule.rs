@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::{CheckpointEvent, Hub};
 use super::ownership::Ownership;
+use super::writing::Writing;
 use crate::config::JobManagerConfig;
 use crate::metrics::Counters;
 use crate::node::Node;
@@ -29,6 +30,8 @@ pub(crate) struct Rule {
     pub(crate) stop: CancellationToken,
     /// Whether the storage root is this cluster's.
     pub(crate) ownership: Ownership,
+    /// Checkpoints whose `_metadata` is being written.
+    pub(crate) writing: Writing,
     replica: Replica,
 }
 
@@ -53,6 +56,7 @@ impl Rule {
             counters: Arc::clone(&node.counters),
             stop: CancellationToken::new(),
             ownership: Ownership::default(),
+            writing: Writing::default(),
             replica: node.replica.clone(),
             reign,
         };

@@ -320,3 +320,57 @@ async fn a_storage_that_was_taken_over_is_noticed_before_more_is_deleted() {
     worker.shutdown().await;
     cluster.shutdown().await;
 }
+
+/// Everything in a directory, directories before what is in them.
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        found.push(path.clone());
+        found.extend(below(&path));
+    }
+    found
+}
+
+/// A cancel aborts the checkpoint that is under way, and its directory is removed at once: also when the leader was just
+/// writing the file that completes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_in_the_middle_of_a_checkpoint_leaves_no_file() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client(0);
+    let worker = Worker::start(&cluster, "tm-1");
+    registered(&cluster, 0, 1).await;
+    for round in 1..=40 {
+        // Every other one has state that goes into files.
+        let keys = if round % 2 == 0 { 20_000 } else { 10 };
+        let job_file = format!(
+            "
+name: round-{round}
+checkpointing: {{ interval: 10ms }}
+vertices:
+  - {{ id: numbers, source: sequence, with: {{ rate: 100000, keys: {keys} }} }}
+  - id: counts
+    operator: aggregate
+    inputs: [ {{ from: numbers, partition: hash, by: [key] }} ]
+    with: {{ group-by: [key], emit: changes, compute: {{ rows: {{ count: \"*\" }} }} }}
+  - {{ id: out, sink: blackhole, inputs: [ counts ], with: {{}} }}
+"
+        );
+        let job = client.submit(&job_file).await.unwrap().job_id;
+        until("checkpoints are complete", async || {
+            (client.show(&job).await.checkpoints.completed >= 2).then_some(())
+        })
+        .await;
+        let changed: view::JobChanged = client.change(Change::CancelJob(of(&job))).await.unwrap();
+        assert_eq!(changed.state, "CANCELED");
+        client.is_clean(&job).await;
+    }
+    // What came late would be there until it is swept, half a minute after the abort.
+    let left: Vec<_> = below(&cluster.checkpoints())
+        .into_iter()
+        .filter(|path| !path.starts_with(cluster.checkpoints().join("owner")))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    worker.shutdown().await;
+    cluster.shutdown().await;
+}

@@ -9,11 +9,13 @@ use tokio_util::task::TaskTracker;
 
 use super::Authority;
 use super::error::TaskError;
-use super::remote::Remote;
+use super::remote::{Remote, is_remote};
 
 /// A task that is cancelled waits this long for a file operation in progress (a sync on a slow
 /// disk). What lands later is harmless: names are of the attempt's token and never used again.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// And this long for a write of its state, which may be large: a restart doesn't wait for it. What lands later is swept.
+const STATE_DRAIN_MAX: Duration = Duration::from_millis(500);
 
 /// The door to effects of one task or order.
 #[derive(Clone)]
@@ -21,12 +23,14 @@ pub(crate) struct Effects {
     authority: Arc<dyn Authority>,
     remote: Option<Remote>,
     tracker: TaskTracker,
+    /// Writes of state, which are waited for less long.
+    states: TaskTracker,
 }
 
 impl fmt::Debug for Effects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Effects")
-            .field("in_progress", &self.tracker.len())
+            .field("in_progress", &(self.tracker.len() + self.states.len()))
             .finish_non_exhaustive()
     }
 }
@@ -37,6 +41,7 @@ impl Effects {
             authority,
             remote: None,
             tracker: TaskTracker::new(),
+            states: TaskTracker::new(),
         }
     }
 
@@ -77,13 +82,34 @@ impl Effects {
         }
     }
 
+    /// Runs the write of a state. Where it can't be taken back once begun, as on local files, it goes on when the
+    /// caller goes away, and is waited for.
+    pub(crate) async fn write_state<T: Send + 'static>(
+        &self,
+        path: &str,
+        write: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, TaskError> {
+        if is_remote(path) {
+            return Ok(write.await);
+        }
+        let written = self.states.spawn(write).await;
+        written.map_err(|error| TaskError::task(format!("the write ended early: {error}")))
+    }
+
     /// Waits for the work in progress. False if it takes too long.
     pub(crate) async fn drain(&self) -> bool {
-        self.tracker.close();
-        tokio::time::timeout(DRAIN_MAX, self.tracker.wait())
-            .await
-            .is_ok()
+        let (work, states) = (
+            wait(&self.tracker, DRAIN_MAX),
+            wait(&self.states, STATE_DRAIN_MAX),
+        );
+        let (work, states) = tokio::join!(work, states);
+        work && states
     }
+}
+
+async fn wait(tracker: &TaskTracker, most: Duration) -> bool {
+    tracker.close();
+    tokio::time::timeout(most, tracker.wait()).await.is_ok()
 }
 
 #[cfg(test)]
@@ -117,5 +143,31 @@ mod tests {
         go.send(()).unwrap();
         assert!(drained.await);
         assert_eq!(effects.allowed(), Err(TaskError::Lease));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_written_when_its_task_ends_is_waited_for() {
+        let effects = Effects::new(Arc::new(Switch(AtomicBool::new(true))));
+        let (go, gate) = tokio::sync::oneshot::channel::<()>();
+        let mut local = Box::pin(effects.write_state("/c/chk-1/a", gate));
+        assert!(futures::poll!(local.as_mut()).is_pending());
+        drop(local);
+        let (_never, gate) = tokio::sync::oneshot::channel::<()>();
+        let mut in_bucket = Box::pin(effects.write_state("s3://b/c/chk-1/a", gate));
+        assert!(futures::poll!(in_bucket.as_mut()).is_pending());
+        drop(in_bucket);
+        let mut drained = Box::pin(effects.drain());
+        assert!(futures::poll!(drained.as_mut()).is_pending());
+        go.send(()).unwrap();
+        assert!(drained.await, "what goes to a bucket is taken back");
+    }
+
+    #[tokio::test]
+    async fn a_state_that_takes_long_is_not_waited_for() {
+        let effects = Effects::new(Arc::new(Switch(AtomicBool::new(true))));
+        let mut stuck = Box::pin(effects.write_state("/c/chk-1/a", std::future::pending::<()>()));
+        assert!(futures::poll!(stuck.as_mut()).is_pending());
+        let drained = tokio::time::timeout(DRAIN_MAX, effects.drain()).await;
+        assert_eq!(drained, Ok(false), "not as long as for other work");
     }
 }

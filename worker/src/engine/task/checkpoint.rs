@@ -141,8 +141,11 @@ async fn upload(context: &Context, ordered: &Ordered, bytes: Bytes) -> Result<St
     };
     let deadline = remaining(ordered, Instant::now());
     context.effects.allowed().map_err(|e| e.to_string())?;
-    let written = context.files.put_create(path, bytes, deadline).await;
-    written.map_err(|e| e.to_string())?;
+    let write = context.files.put_create(path.clone(), bytes, deadline);
+    let written = context.effects.write_state(&path, write).await;
+    written
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
     Ok(file)
 }
 
