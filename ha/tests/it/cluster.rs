@@ -76,8 +76,8 @@ impl Cluster {
             keep_entries: 1_000,
             timing: Timing::Custom {
                 heartbeat_ms: 50,
-                election_min_ms: 250,
-                election_max_ms: 400,
+                election_min_ms: 400,
+                election_max_ms: 600,
             },
             max_inflight: 4_096,
             replicas: BTreeMap::new(),

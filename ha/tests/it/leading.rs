@@ -65,13 +65,15 @@ async fn followers_name_the_leader_and_read_linearizably() {
     let cluster = Cluster::formed(3).await;
     let (leader, reign) = cluster.leader().await;
     let follower = cluster.follower().await;
-    let refused = cluster.replica(follower).propose_client(cancel(1)).await;
-    match refused {
-        Err(ProposeError::NotLeader {
-            leader: Some(named),
-        }) => assert_eq!(named.node_id, leader),
-        other => panic!("{other:?}"),
-    }
+    // It may have voted and not have heard yet who won.
+    let named = eventually("the follower names who leads", || async {
+        match cluster.replica(follower).propose_client(cancel(1)).await {
+            Err(ProposeError::NotLeader { leader }) => leader,
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+    assert_eq!(named.node_id, leader);
     for round in 1..=20 {
         let proposed = cluster
             .replica(leader)
