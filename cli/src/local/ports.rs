@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Below the range from which systems take ports for outgoing connections.
-const SEARCH: std::ops::Range<u16> = 10_000..32_000;
+const SEARCH: std::ops::Range<u16> = 28_000..32_000;
 
 /// Whether something listens on the address, or it can't be listened on.
 fn in_use(address: &str) -> bool {
