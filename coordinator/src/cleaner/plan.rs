@@ -187,7 +187,10 @@ fn writers_stop(machine: &Machine, artefact: &Artefact, clock_ms: u64) -> bool {
     let Some(sweep) = artefact.sweep else {
         return false;
     };
-    let owner = artefact.owner.and_then(|(job, _)| machine.job(job));
+    // A later run of the same id stops others.
+    let owner = artefact
+        .owner
+        .and_then(|(job, run)| machine.job(job).filter(|job| job.run == run));
     let (Some(token), Some(job)) = (artefact.token, owner) else {
         return false;
     };
